@@ -1,0 +1,44 @@
+# make demo | test | check | serve | lock: each sets up .venv from requirements.lock by itself.
+PYTHON ?= $(shell command -v python3.11 2>/dev/null || command -v python3.12 2>/dev/null || echo python3)
+VENV := .venv
+BIN := $(VENV)/bin
+# The stamp names the lock and the interpreter: change either and the environment is made anew.
+READY := $(VENV)/.ready-$(shell cat requirements.lock bootstrap.lock pyproject.toml 2>/dev/null | cksum | cut -d' ' -f1)
+
+.PHONY: demo test check format serve ci lock clean
+.DEFAULT_GOAL := demo
+
+$(READY): requirements.lock bootstrap.lock pyproject.toml
+	@./setup.sh "$(PYTHON)" "$(VENV)"
+	@touch $@
+
+demo: $(READY)
+	@$(BIN)/bondhu demo $(if $(ONCE),--once)
+
+test: $(READY)
+	$(BIN)/pytest $(ARGS)
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@! grep -n '://' requirements.lock bootstrap.lock || (echo "a lock names a registry's address: make lock" >&2; exit 1)
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+serve: $(READY)
+	@$(BIN)/bondhu serve
+
+ci:
+	bash .ci/run
+
+# The only command that changes a locked version. --upgrade: or uv would prefer what the old lock says.
+lock: $(READY)
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade --all-extras --quiet pyproject.toml -o requirements.lock
+	echo uv | $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade --quiet - -o bootstrap.lock
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,111 @@
+"""The way to Postgres: one engine per process, and the migrations."""
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from sqlalchemy.exc import ArgumentError, OperationalError
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class DatabaseUnavailableError(Exception):
+    """Postgres cannot be reached; the message says which one and what to do."""
+
+
+def connect(url: str, *, pool_size: int = 5, connect_timeout_seconds: int = 5) -> sa.Engine:
+    """Return an engine on `url`, whatever driver the URL names; nothing is opened yet.
+
+    Parameters
+    ----------
+    url
+        ``postgresql://user@host/database``. The driver is always psycopg2.
+    pool_size
+        Connections kept open by this process.
+    connect_timeout_seconds
+        How long one attempt to connect may take.
+
+    Raises
+    ------
+    DatabaseUnavailableError
+        `url` is not a PostgreSQL address.
+    """
+    try:
+        parsed = sa.make_url(url)
+    except ArgumentError:
+        raise DatabaseUnavailableError(
+            "DATABASE_URL is not an address: write postgresql://user:password@host:5432/database"
+        ) from None
+    if parsed.get_backend_name() not in ("postgresql", "postgres"):
+        raise DatabaseUnavailableError(
+            f"DATABASE_URL names {parsed.get_backend_name()}, Bondhu needs PostgreSQL:"
+            " write postgresql://user:password@host:5432/database"
+        )
+    return sa.create_engine(
+        parsed.set(drivername="postgresql+psycopg2"),
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_pre_ping=False,
+        pool_recycle=1800,
+        # Times cross the wire as instants; UTC keeps what is printed readable.
+        connect_args={
+            "connect_timeout": connect_timeout_seconds,
+            "options": _with_utc(parsed.query.get("options", "")),
+        },
+    )
+
+
+def _with_utc(options: object) -> str:
+    return f"{options} -c timezone=UTC".strip()
+
+
+def mlflow_uri(database_url: str) -> str:
+    """Return the tracking address of MLflow's own schema in the same database.
+
+    Examples
+    --------
+    >>> mlflow_uri("postgresql://ada@db/bondhu")
+    'postgresql+psycopg2://ada@db/bondhu?options=-csearch_path%3Dmlflow'
+    """
+    parsed = sa.make_url(database_url).set(drivername="postgresql+psycopg2")
+    return parsed.update_query_dict({"options": "-csearch_path=mlflow"}).render_as_string(
+        hide_password=False
+    )
+
+
+def check(engine: sa.Engine) -> None:
+    """Fail in one clear line unless Postgres answers.
+
+    Raises
+    ------
+    DatabaseUnavailableError
+        With the server's own reason.
+    """
+    try:
+        with engine.connect() as connection:
+            connection.execute(sa.text("SELECT 1"))
+    except OperationalError as error:
+        reason = str(error.orig).strip().splitlines()[0]
+        raise DatabaseUnavailableError(
+            f"PostgreSQL at {engine.url.render_as_string(hide_password=True)} cannot be used"
+            f" ({reason}): check DATABASE_URL, or unset it for the embedded server"
+        ) from None
+
+
+def migrate(engine: sa.Engine, revision: str = "head") -> None:
+    """Bring the schema to `revision` (``head``, ``base`` or a number), in one transaction.
+
+    Several processes may call it at once: an advisory lock lets one of them do the work.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with engine.begin() as connection:
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('bondhu.migrate'))"))
+        config.attributes["connection"] = connection
+        if revision == "base":
+            command.downgrade(config, revision)
+        else:
+            command.upgrade(config, revision)
+        # MLflow keeps an alembic_version table of its own: it gets a schema of its own.
+        connection.execute(sa.text("CREATE SCHEMA IF NOT EXISTS mlflow"))

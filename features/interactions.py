@@ -1,0 +1,235 @@
+"""The log of feedback: append-only, numbered per listener, the truth that Q-tables replay.
+
+A listener's events are serialised by the row lock on `users`, so that episodes are 1, 2, 3 ...
+without gaps and committed in that order.
+"""
+
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+import sqlalchemy as sa
+
+from recommender.qlearning import learn
+from recommender.replay import BUFFER_SIZE, EPISODES_PER_BATCH, replayed_episodes
+from recommender.rewards import POSITIVE
+
+SNAPSHOTS_KEPT = 2
+
+
+class QState(msgspec.Struct, kw_only=True):
+    """A listener's Q-table and the part of the log that it holds."""
+
+    seq: int = 0
+    episode: int = 0
+    table: dict[str, float] = {}
+
+
+class Interaction(msgspec.Struct, kw_only=True, frozen=True):
+    """One feedback, judged."""
+
+    event_id: UUID
+    user_id: str
+    track_id: str
+    feedback_type: str
+    reward: float
+    state: str
+    category: str
+    recommendation_id: UUID | None
+    position: int | None
+    listen_duration_ms: int | None
+    track_duration_ms: int | None
+    context: str | None
+    occurred_at: datetime
+    received_at: datetime
+    source: str = "api"
+    trainable: bool = True
+
+
+class Before(msgspec.Struct, kw_only=True, frozen=True):
+    """What the log says before a feedback is judged.
+
+    Attributes
+    ----------
+    seq, episode
+        Of the listener's latest event, 0 before the first.
+    known
+        (reward, state, q_value) of the same event, if it came before.
+    is_repeat
+        Whether the track was played or praised before.
+    last_served_at
+        When its list was last served; None without a list.
+    is_listed
+        False where a list was named that this listener never got.
+    """
+
+    seq: int
+    episode: int
+    known: tuple[float, str, float | None] | None
+    is_repeat: bool
+    last_served_at: datetime | None
+    is_listed: bool
+
+
+_LOCK = sa.text("SELECT FROM users WHERE user_id = :user_id FOR UPDATE")
+_BEFORE = sa.text(
+    """
+    SELECT last.seq, last.episode, same.reward, same.state, same.q_value,
+           EXISTS (SELECT FROM music_interactions i WHERE i.user_id = :user_id
+                   AND i.track_id = :track_id AND i.feedback_type = ANY(:positive))
+           OR EXISTS (SELECT FROM listening_history h WHERE h.user_id = :user_id
+                      AND h.track_id = :track_id) AS is_repeat,
+           list.last_served_at,
+           CAST(:recommendation_id AS uuid) IS NULL OR EXISTS (
+               SELECT FROM music_recommendations r
+               WHERE r.recommendation_id = :recommendation_id AND r.user_id = :user_id) AS is_listed
+    FROM (SELECT) one
+    LEFT JOIN LATERAL (SELECT seq, episode FROM music_interactions WHERE user_id = :user_id
+                       ORDER BY episode DESC LIMIT 1) last ON true
+    LEFT JOIN music_interactions same ON same.user_id = :user_id AND same.event_id = :event_id
+    LEFT JOIN recommendations_cache list
+        ON list.recommendation_id = :recommendation_id AND list.user_id = :user_id
+    """
+)
+_APPEND = sa.text(
+    """
+    WITH preference AS (
+        INSERT INTO music_genre_preferences AS p (user_id, genre, preference, n, updated_at)
+        VALUES (:user_id, :category, :reward, 1, :received_at)
+        ON CONFLICT (user_id, genre) DO UPDATE SET
+            preference = p.preference + (excluded.preference - p.preference) / (p.n + 1),
+            n = p.n + 1, updated_at = excluded.updated_at
+    ), stale AS (
+        UPDATE recommendations_cache SET is_valid = false WHERE user_id = :user_id AND is_valid
+    )
+    INSERT INTO music_interactions
+        (event_id, user_id, episode, track_id, feedback_type, reward, state, q_value,
+         recommendation_id, position, listen_duration_ms, track_duration_ms, context,
+         occurred_at, received_at, source, trainable)
+    VALUES (:event_id, :user_id, :episode, :track_id, :feedback_type, :reward, :state, :q_value,
+            :recommendation_id, :position, :listen_duration_ms, :track_duration_ms, :context,
+            :occurred_at, :received_at, :source, :trainable)
+    RETURNING seq
+    """
+)
+_LATEST = sa.text(
+    "SELECT seq, episode FROM music_interactions WHERE user_id = :user_id"
+    " ORDER BY episode DESC LIMIT 1"
+)
+_EXPERIENCES = sa.text(
+    "SELECT episode, state, reward, seq FROM music_interactions"
+    " WHERE user_id = :user_id AND episode > :after ORDER BY episode"
+)
+_BATCH = sa.text(
+    "SELECT episode, state, reward FROM music_interactions"
+    " WHERE user_id = :user_id AND episode = ANY(:episodes)"
+)
+_SNAPSHOT = sa.text(
+    "SELECT through_seq, episodes, q_table FROM music_rl_models WHERE user_id = :user_id"
+    " ORDER BY version DESC LIMIT 1"
+)
+_SAVE_SNAPSHOT = sa.text(
+    """
+    WITH old AS (
+        DELETE FROM music_rl_models WHERE user_id = :user_id AND version <= :version - :kept
+    )
+    INSERT INTO music_rl_models (user_id, version, through_seq, episodes, q_table)
+    VALUES (:user_id, :version, :seq, :episode, :q_table)
+    """
+)
+
+
+def look_before(
+    connection: sa.Connection,
+    user_id: str,
+    track_id: str,
+    event_id: UUID,
+    recommendation_id: UUID | None,
+) -> Before:
+    """Lock a listener's log until the transaction ends, and return what bears on the next event."""
+    connection.execute(_LOCK, {"user_id": user_id})
+    row = connection.execute(
+        _BEFORE,
+        {
+            "user_id": user_id,
+            "track_id": track_id,
+            "event_id": event_id,
+            "recommendation_id": recommendation_id,
+            "positive": [kind.value for kind in POSITIVE],
+        },
+    ).one()
+    seq, episode, reward, state, q_value, is_repeat, last_served_at, is_listed = row
+    return Before(
+        seq=seq or 0,
+        episode=episode or 0,
+        known=None if state is None else (reward, state, q_value),
+        is_repeat=is_repeat,
+        last_served_at=last_served_at,
+        is_listed=is_listed,
+    )
+
+
+def append(connection: sa.Connection, event: Interaction, q: QState) -> float:
+    """Append one event and learn from it; returns Q(state, recommend) right after.
+
+    Also brings the listener's genre preference up to date (the mean reward of the category),
+    marks stored lists as no longer valid, and every tenth episode keeps a snapshot.
+
+    Parameters
+    ----------
+    q
+        The Q-table through the event before this one (`q_state` gives it); changed in place.
+    """
+    q.episode += 1
+    learn(q.table, [(event.state, event.reward)])
+    if again := replayed_episodes(event.user_id, q.episode):
+        stored = {
+            e: (s, r)
+            for e, s, r in connection.execute(_BATCH, {"user_id": event.user_id, "episodes": again})
+        }
+        stored[q.episode] = (event.state, event.reward)
+        learn(q.table, [stored[e] for e in again])
+    value = q.table[event.state]
+    q.seq = connection.execute(
+        _APPEND, msgspec.structs.asdict(event) | {"episode": q.episode, "q_value": value}
+    ).scalar_one()
+    if q.episode % EPISODES_PER_BATCH == 0:
+        connection.execute(
+            _SAVE_SNAPSHOT,
+            {
+                "user_id": event.user_id,
+                "version": q.episode // EPISODES_PER_BATCH,
+                "kept": SNAPSHOTS_KEPT,
+                "seq": q.seq,
+                "episode": q.episode,
+                "q_table": msgspec.json.encode(q.table).decode(),
+            },
+        )
+    return value
+
+
+def latest(connection: sa.Connection, user_id: str) -> tuple[int, int]:
+    """Return (seq, episode) of a listener's latest event, zeros before the first."""
+    row = connection.execute(_LATEST, {"user_id": user_id}).one_or_none()
+    return (row[0], row[1]) if row else (0, 0)
+
+
+def q_state(connection: sa.Connection, user_id: str) -> QState:
+    """Rebuild a listener's Q-table from the latest snapshot and the log after it."""
+    q = QState()
+    snapshot = connection.execute(_SNAPSHOT, {"user_id": user_id}).one_or_none()
+    if snapshot:
+        q = QState(seq=snapshot[0], episode=snapshot[1], table=dict(snapshot[2]))
+    # A batch may draw from the whole buffer; without a tenth episode ahead none is drawn.
+    after = max(0, q.episode - BUFFER_SIZE)
+    _, last = latest(connection, user_id)
+    if last // EPISODES_PER_BATCH == q.episode // EPISODES_PER_BATCH:
+        after = q.episode
+    log = connection.execute(_EXPERIENCES, {"user_id": user_id, "after": after}).all()
+    known = {episode: (state, reward) for episode, state, reward, _ in log}
+    for episode, state, reward, seq in log:
+        if episode > q.episode:
+            again = replayed_episodes(user_id, episode)
+            learn(q.table, [(state, reward), *(known[e] for e in again)])
+            q.episode, q.seq = episode, seq
+    return q

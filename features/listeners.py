@@ -1,0 +1,201 @@
+"""Listeners as the core sees them: read from Postgres in four queries, turned into arrays.
+
+A `Profile` holds facts in plain types, so that it can be cached as MessagePack and shown to its
+owner; `listener_of` turns it into what `recommender` judges with.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import msgspec
+import numpy as np
+import sqlalchemy as sa
+
+from recommender.audio import FEATURES, audio_rows
+from recommender.cold_start import Stage, account_age_days, stage_of
+from recommender.genres import CATEGORY_SLUGS
+from recommender.history import play_weight
+from recommender.listener import Listener
+from recommender.personality import TRAITS
+from recommender.rewards import POSITIVE
+from recommender.tracks import Catalogue
+
+HISTORY_ARTISTS = 50
+LIKED_TRACKS = 50
+SHOWN_DAYS = 30
+
+_AUDIO = ", ".join(f"a.{f}" for f in FEATURES)
+_WHO = sa.text(
+    """
+    SELECT u.created_at, (SELECT min(played_at) FROM plays p WHERE p.user_id = u.user_id),
+           (SELECT count(*) FROM artist_plays ap WHERE ap.user_id = u.user_id)
+    FROM users u WHERE u.user_id = :user_id
+    """
+)
+_PERSONALITY = sa.text("SELECT * FROM get_active_personality_profile(:user_id)")
+_TOP_TRACKS = sa.text("SELECT * FROM get_user_top_50_tracks(:user_id)")
+_LIKED = sa.text(
+    f"""
+    SELECT t.category, count(*), max(i.occurred_at), {_AUDIO}
+    FROM music_interactions i JOIN tracks t USING (track_id)
+    LEFT JOIN audio_features a USING (track_id)
+    WHERE i.user_id = :user_id AND i.feedback_type = ANY(:positive)
+    GROUP BY i.track_id, t.category, {_AUDIO}
+    ORDER BY max(i.seq) DESC LIMIT {LIKED_TRACKS}
+    """  # noqa: S608 - constants of this module
+)
+_TOP_ARTISTS = sa.text(
+    f"""
+    SELECT a.category, sum(p.play_count)::bigint, {_AUDIO}
+    FROM artist_plays p LEFT JOIN artist_audio_features a USING (artist_key)
+    WHERE p.user_id = :user_id
+    GROUP BY p.artist_key, a.category, {_AUDIO}
+    ORDER BY sum(p.play_count) DESC, p.artist_key LIMIT {HISTORY_ARTISTS}
+    """  # noqa: S608 - constants of this module
+)
+_KNOWN = sa.text(
+    """
+    WITH liked AS (
+        SELECT DISTINCT track_id FROM music_interactions
+        WHERE user_id = :user_id AND feedback_type = ANY(:positive)
+    ), heard AS (
+        SELECT track_id FROM listening_history WHERE user_id = :user_id
+        UNION SELECT track_id FROM liked
+    )
+    SELECT
+        ARRAY(SELECT track_id FROM heard),
+        ARRAY(SELECT artist_key FROM tracks JOIN heard USING (track_id)
+              UNION SELECT artist_key FROM artist_plays WHERE user_id = :user_id),
+        ARRAY(SELECT DISTINCT track_id FROM music_interactions
+              WHERE user_id = :user_id AND feedback_type = 'dislike'),
+        ARRAY(SELECT DISTINCT track_id FROM music_recommendations
+              WHERE :with_shown AND user_id = :user_id
+                AND created_at > :now - make_interval(days => :shown_days))
+    """
+)
+
+
+class Heard(msgspec.Struct, array_like=True, frozen=True):
+    """One entry of a history: a track, a liked track, or an artist's mean."""
+
+    audio: tuple[float | None, ...]
+    play_count: int
+    played_at: datetime | None
+    category: str | None
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """The facts about one listener at one moment."""
+
+    user_id: str
+    account_age_days: int
+    stage: Stage
+    traits: dict[str, float]
+    confidence: float
+    method: str
+    history: list[Heard]
+    heard_tracks: list[str]
+    heard_artists: list[str]
+    disliked_tracks: list[str]
+    shown_tracks: list[str]
+
+
+def ensure_user(connection: sa.Connection, user_id: str, *, source: str, now: datetime) -> None:
+    """Create the listener at their first authenticated call or import; else change nothing."""
+    connection.execute(
+        sa.text(
+            "INSERT INTO users (user_id, created_at, source) VALUES (:user_id, :now, :source)"
+            " ON CONFLICT DO NOTHING"
+        ),
+        {"user_id": user_id, "now": now, "source": source},
+    )
+
+
+def load_profile(
+    connection: sa.Connection, user_id: str, *, now: datetime, with_shown: bool = False
+) -> Profile | None:
+    """Read a listener's profile; None for a listener who does not exist.
+
+    Parameters
+    ----------
+    with_shown
+        Whether the tracks of the last 30 days' lists are wanted.
+    """
+    who = {"user_id": user_id}
+    user = connection.execute(_WHO, who).one_or_none()
+    if user is None:
+        return None
+    created_at, first_played_at, undated_artists = user
+    positive = {"positive": [kind.value for kind in POSITIVE]}
+    personality = connection.execute(_PERSONALITY, who).mappings().one_or_none()
+    history = [
+        Heard(tuple(row[f] for f in FEATURES), row["play_count"], row["played_at"], row["category"])
+        for row in connection.execute(_TOP_TRACKS, who).mappings()
+    ]
+    history += [
+        Heard(tuple(audio), count, at, category)
+        for category, count, at, *audio in connection.execute(_LIKED, who | positive)
+    ]
+    history += [
+        Heard(tuple(audio), count, None, category)
+        for category, count, *audio in connection.execute(_TOP_ARTISTS, who)
+    ]
+    heard, artists, disliked, shown = connection.execute(
+        _KNOWN,
+        who | positive | {"with_shown": with_shown, "now": now, "shown_days": SHOWN_DAYS},
+    ).one()
+    age = account_age_days(now, created_at, first_played_at)
+    return Profile(
+        user_id=user_id,
+        account_age_days=age,
+        stage=stage_of(
+            age, has_dated_plays=first_played_at is not None, undated_artists=undated_artists
+        ),
+        traits={t: personality[t] / 100 for t in TRAITS if personality[t] is not None}
+        if personality
+        else {},
+        confidence=personality["assessment_confidence"] if personality else 0.0,
+        method=personality["assessment_method"] if personality else "default",
+        history=history,
+        heard_tracks=heard,
+        heard_artists=artists,
+        disliked_tracks=disliked,
+        shown_tracks=shown,
+    )
+
+
+def listener_of(
+    profile: Profile, catalogue: Catalogue, *, now: datetime, q_table: Mapping[str, float]
+) -> Listener:
+    """Turn a profile into arrays over a catalogue; tracks and artists not in it drop out."""
+    weights = [
+        play_weight(h.play_count, (now - h.played_at).total_seconds() / 86_400)
+        if h.played_at
+        else play_weight(h.play_count, 0.0)
+        for h in profile.history
+    ]
+    audio = audio_rows(np.array([h.audio for h in profile.history], dtype=np.float64))
+    known = ~np.isnan(audio).all(axis=1)
+    by_category: dict[int, float] = {}
+    for heard, weight in zip(profile.history, weights, strict=True):
+        if heard.category in CATEGORY_SLUGS:
+            code = CATEGORY_SLUGS.index(heard.category)
+            by_category[code] = by_category.get(code, 0.0) + weight
+    total = sum(by_category.values())
+    heard_artists = catalogue.artists_of(profile.heard_artists)
+    return Listener(
+        stage=profile.stage,
+        traits=profile.traits,
+        history_audio=audio[known],
+        history_weight=np.array(weights, dtype=np.float64)[known],
+        heard=_known(catalogue.rows_of(profile.heard_tracks)),
+        heard_artists=_known(heard_artists),
+        disliked=_known(catalogue.rows_of(profile.disliked_tracks)),
+        shown=_known(catalogue.rows_of(profile.shown_tracks)),
+        categories={code: weight / total for code, weight in by_category.items()},
+        q_table=q_table,
+    )
+
+
+def _known(rows: np.ndarray) -> np.ndarray:
+    return np.unique(rows[rows >= 0])

@@ -1,0 +1,136 @@
+"""Lists that were computed: the log of impressions, and the second level of the cache."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import sqlalchemy as sa
+
+_STORE = sa.text(
+    """
+    WITH list AS (
+        INSERT INTO recommendations_cache
+            (recommendation_id, user_id, cache_key, recommended_tracks_json, scores_json,
+             metadata_json, recommendation_type, total_candidates, final_count, generated_at,
+             expires_at, user_account_age_days, personality_snapshot, is_valid, last_served_at)
+        VALUES (:recommendation_id, :user_id, :cache_key, CAST(:tracks AS jsonb),
+                CAST(:scores AS jsonb), CAST(:metadata AS jsonb), :recommendation_type,
+                :total_candidates, :final_count, :generated_at, :expires_at, :age_days,
+                CAST(:personality AS jsonb), :is_valid, :generated_at)
+    )
+    INSERT INTO music_recommendations
+        (recommendation_id, user_id, position, track_id, score, components, rl_adjustment,
+         propensity, policy, model_versions, state, created_at)
+    SELECT :recommendation_id, :user_id, position, track_id, score, components, rl_adjustment,
+           propensity, :policy, CAST(:model_versions AS jsonb), state, :generated_at
+    FROM jsonb_to_recordset(CAST(:impressions AS jsonb)) AS i
+        (position smallint, track_id text, score float8, components jsonb, rl_adjustment float8,
+         propensity float8, state text)
+    """
+)
+_LATEST = sa.text(
+    """
+    SELECT recommended_tracks_json, metadata_json, recommendation_id FROM recommendations_cache
+    WHERE user_id = :user_id AND cache_key = :cache_key AND is_valid AND expires_at > :now
+    ORDER BY generated_at DESC LIMIT 1
+    """
+)
+_SERVED = sa.text(
+    """
+    UPDATE recommendations_cache c
+    SET servings = c.servings + s.servings, last_served_at = greatest(c.last_served_at, s.at)
+    FROM jsonb_to_recordset(CAST(:servings AS jsonb)) AS s(id uuid, servings int, at timestamptz)
+    WHERE c.recommendation_id = s.id
+    """
+)
+_DROP = sa.text(
+    "UPDATE recommendations_cache SET is_valid = false WHERE user_id = :user_id AND is_valid"
+)
+
+
+class Impression(msgspec.Struct, kw_only=True, frozen=True):
+    """One position of a list, as it was computed."""
+
+    position: int
+    track_id: str
+    score: float
+    components: Mapping[str, float]
+    rl_adjustment: float
+    propensity: float
+    state: str
+
+
+class ComputedList(msgspec.Struct, kw_only=True, frozen=True):
+    """A list with all that it was made from."""
+
+    recommendation_id: UUID
+    user_id: str
+    cache_key: str
+    recommendation_type: str
+    tracks: Sequence[Any]
+    scores: Mapping[str, float]
+    metadata: Any
+    impressions: Sequence[Impression]
+    policy: str
+    model_versions: Mapping[str, int]
+    total_candidates: int
+    age_days: int
+    personality: Mapping[str, float]
+    generated_at: datetime
+    expires_at: datetime
+    is_valid: bool
+
+
+def store_list(connection: sa.Connection, computed: ComputedList) -> None:
+    """Store a list: one row for the cache, one per position for the log of impressions."""
+
+    def as_json(value: object) -> str:
+        return msgspec.json.encode(value).decode()
+
+    connection.execute(
+        _STORE,
+        {
+            "recommendation_id": computed.recommendation_id,
+            "user_id": computed.user_id,
+            "cache_key": computed.cache_key,
+            "tracks": as_json(computed.tracks),
+            "scores": as_json(computed.scores),
+            "metadata": as_json(computed.metadata),
+            "recommendation_type": computed.recommendation_type,
+            "total_candidates": computed.total_candidates,
+            "final_count": len(computed.impressions),
+            "generated_at": computed.generated_at,
+            "expires_at": computed.expires_at,
+            "age_days": computed.age_days,
+            "personality": as_json(computed.personality),
+            "is_valid": computed.is_valid,
+            "policy": computed.policy,
+            "model_versions": as_json(computed.model_versions),
+            "impressions": as_json(computed.impressions),
+        },
+    )
+
+
+def stored_list(
+    connection: sa.Connection, user_id: str, cache_key: str, *, now: datetime
+) -> tuple[Any, Any, UUID] | None:
+    """Return (tracks, metadata, recommendation_id) of the listener's valid list, if any."""
+    row = connection.execute(
+        _LATEST, {"user_id": user_id, "cache_key": cache_key, "now": now}
+    ).one_or_none()
+    return (row[0], row[1], row[2]) if row else None
+
+
+def count_servings(
+    connection: sa.Connection, servings: Mapping[UUID, tuple[int, datetime]]
+) -> None:
+    """Add to lists' counters: recommendation_id -> (servings, time of the latest)."""
+    rows = [{"id": str(i), "servings": n, "at": at} for i, (n, at) in servings.items()]
+    connection.execute(_SERVED, {"servings": msgspec.json.encode(rows).decode()})
+
+
+def drop_lists(connection: sa.Connection, user_id: str) -> None:
+    """Mark a listener's stored lists as no longer valid."""
+    connection.execute(_DROP, {"user_id": user_id})

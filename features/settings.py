@@ -1,0 +1,63 @@
+"""Settings: every environment variable that Bondhu reads, read once and validated.
+
+Nothing else in the project looks at the environment.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class SettingsError(Exception):
+    """A setting is wrong; the message names it."""
+
+
+class Settings(BaseSettings):
+    """What a command or a worker was told. The environment's names are these in capitals."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True)
+
+    database_url: str | None = None
+    redis_url: str | None = None
+    mlflow_tracking_uri: str | None = None
+    redis_max_connections: Annotated[int, Field(ge=4, le=10_000)] = 100
+
+    user_rate_limit: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    bondhu_jwt_secret: SecretStr | None = None
+
+    bondhu_data: Path | None = None
+    bondhu_home: Path = ROOT / ".bondhu"
+    bondhu_journal: bool = True
+    bondhu_exploration: Annotated[float, Field(ge=0.0, le=0.5)] = 0.1
+    bondhu_candidates_max: Annotated[int, Field(ge=100, le=5_000)] = 500
+    bondhu_exclude_heard: bool = True
+    bondhu_exclude_shown: bool = False
+
+    @property
+    def home(self) -> Path:
+        """BONDHU_HOME as an absolute path."""
+        return self.bondhu_home.expanduser().absolute()
+
+
+def read_settings() -> Settings:
+    """Read the environment.
+
+    Raises
+    ------
+    SettingsError
+        Names the first wrong setting and what it should be; a secret's value is never shown.
+    """
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        name = str(first["loc"][0]).upper() if first["loc"] else "a setting"
+        raise SettingsError(f"{name} is wrong: {first['msg']}") from None
+    secret = settings.bondhu_jwt_secret
+    if secret is not None and len(secret.get_secret_value().encode()) < 32:
+        raise SettingsError("BONDHU_JWT_SECRET is wrong: it needs at least 32 bytes for HS256")
+    return settings

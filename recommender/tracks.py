@@ -1,0 +1,156 @@
+"""Tracks as arrays: what the core needs to judge many of them at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recommender.audio import AudioArray, FloatArray
+from recommender.genres import CATEGORY_SLUGS, OTHER
+from recommender.personality import genre_terms
+from recommender.qlearning import track_states
+
+IndexArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """n tracks, column by column; row i of every column is the same track.
+
+    Attributes
+    ----------
+    row
+        (n,) int64, the track's row in its catalogue: what it is called in arrays.
+    audio
+        (n, 7) float32 audio rows.
+    artist
+        (n,) int64, the artist's place in the catalogue's list of artists.
+    popularity
+        (n,) float64 in [0, 1], NaN where the source has none.
+    category
+        (n,) int64, a place in `CATEGORY_SLUGS`, -1 for none.
+    genre_terms
+        (n, 2, 5) bool: liked and avoided genres per trait, from `personality.genre_terms`.
+    released
+        (n,) int64 days since 1970-01-01, the smallest int64 where unknown.
+    """
+
+    row: IndexArray
+    audio: AudioArray
+    artist: IndexArray
+    popularity: FloatArray
+    category: IndexArray
+    genre_terms: NDArray[np.bool_]
+    released: IndexArray
+
+    def __len__(self) -> int:
+        """Return n."""
+        return len(self.artist)
+
+    def take(self, rows: IndexArray) -> "Tracks":
+        """Return these rows, in the order asked."""
+        return Tracks(
+            self.row[rows],
+            self.audio[rows],
+            self.artist[rows],
+            self.popularity[rows],
+            self.category[rows],
+            self.genre_terms[rows],
+            self.released[rows],
+        )
+
+    @cached_property
+    def states(self) -> tuple[list[str], IndexArray]:
+        """The distinct halves of a state that tracks give, and each track's place among them."""
+        return track_states(
+            self.audio, [CATEGORY_SLUGS[c] if c >= 0 else OTHER for c in self.category.tolist()]
+        )
+
+
+UNKNOWN_DATE = np.iinfo(np.int64).min
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Every track that can be recommended, in the order of its id, with what to call things.
+
+    Attributes
+    ----------
+    ids
+        (n,) sorted UTF-8 bytes of fixed width: looked up by bisection, small, no objects.
+    tracks
+        The columns, row i belonging to ids[i].
+    artist_keys
+        Sorted fixed-width bytes; `Tracks.artist` points into it.
+    genres
+        Per track its normalised raw genres, the finest first.
+    """
+
+    ids: NDArray[np.bytes_]
+    tracks: Tracks
+    artist_keys: NDArray[np.bytes_]
+    genres: Sequence[tuple[str, ...]]
+
+    def __len__(self) -> int:
+        """Return the number of tracks."""
+        return len(self.ids)
+
+    def rows_of(self, track_ids: Sequence[str]) -> IndexArray:
+        """Return each id's row, -1 for an unknown id."""
+        return _places(self.ids, track_ids)
+
+    def artists_of(self, artist_keys: Sequence[str]) -> IndexArray:
+        """Return each artist's place, -1 for an artist with no track here."""
+        return _places(self.artist_keys, artist_keys)
+
+    def id_of(self, row: int) -> str:
+        """Return the id of a row."""
+        return bytes(self.ids[row]).decode()
+
+    @cached_property
+    def by_popularity(self) -> IndexArray:
+        """Rows from the most popular to the least; ties and unknowns by id."""
+        order: IndexArray = np.argsort(
+            -np.nan_to_num(self.tracks.popularity, nan=-1), kind="stable"
+        )
+        return order
+
+    @cached_property
+    def by_release(self) -> IndexArray:
+        """Rows from the newest to the oldest, those without a date left out."""
+        order: IndexArray = np.argsort(-self.tracks.released, kind="stable")
+        dated: IndexArray = order[self.tracks.released[order] != UNKNOWN_DATE]
+        return dated
+
+
+def _places(keys: NDArray[np.bytes_], wanted: Sequence[str]) -> IndexArray:
+    if not len(keys) or not wanted:
+        return np.full(len(wanted), -1, dtype=np.int64)
+    needles = np.array([text.encode() for text in wanted], dtype=np.bytes_)
+    at = np.minimum(np.searchsorted(keys, needles), len(keys) - 1)
+    places: IndexArray = np.where(keys[at] == needles, at, -1)
+    return places
+
+
+def build_tracks(
+    *,
+    audio: AudioArray,
+    artist: IndexArray,
+    popularity: FloatArray,
+    category: Sequence[str | None],
+    genres: Sequence[tuple[str, ...]],
+    released: IndexArray,
+) -> Tracks:
+    """Return `Tracks` from columns in which categories and genres are still words."""
+    code = {name: place for place, name in enumerate(CATEGORY_SLUGS)}
+    return Tracks(
+        row=np.arange(len(artist), dtype=np.int64),
+        audio=audio,
+        artist=artist,
+        popularity=popularity,
+        category=np.array([code.get(c or "", -1) for c in category], dtype=np.int64),
+        genre_terms=genre_terms(genres),
+        released=released,
+    )

@@ -1,0 +1,118 @@
+"""The contract's tables, columns, indexes and functions, read back from the catalogs."""
+
+import pytest
+import sqlalchemy as sa
+
+from features.database import migrate
+
+COLUMNS = {
+    "listening_history": "user_id track_id track_name artist_name played_at play_count "
+    "total_listen_time_ms",
+    "recommendations_cache": "user_id recommended_tracks_json scores_json recommendation_type "
+    "total_candidates final_count generated_at expires_at user_account_age_days "
+    "personality_snapshot is_valid",
+    "personality_scores": "user_id openness conscientiousness extraversion agreeableness "
+    "neuroticism assessment_confidence assessment_method assessment_date total_questions "
+    "raw_responses is_active",
+    "music_interactions": "seq event_id user_id track_id feedback_type reward state "
+    "recommendation_id position listen_duration_ms track_duration_ms context occurred_at "
+    "received_at source trainable",
+    "music_recommendations": "recommendation_id user_id position track_id score components "
+    "rl_adjustment propensity policy model_versions state created_at",
+    "music_rl_models": "user_id version through_seq q_table created_at",
+    "music_genre_preferences": "user_id genre preference n updated_at",
+    "users": "user_id created_at",
+    "plays": "user_id track_id played_at ms_played source trainable",
+    "artist_plays": "user_id artist_name artist_key play_count source trainable",
+    "tracks": "track_id isrc artist_name album_name release_date duration_ms explicit popularity",
+    "audio_features": "track_id danceability energy valence tempo acousticness instrumentalness "
+    "speechiness loudness liveness key mode source trainable updated_at",
+    "personality_features": "user_id ideals weights",
+}
+INDEXED = {
+    "listening_history": ("user_id", "played_at", "track_id"),
+    "recommendations_cache": ("user_id", "expires_at", "is_valid"),
+    "personality_scores": ("user_id", "is_active", "assessment_date"),
+}
+
+
+@pytest.mark.parametrize("table", COLUMNS)
+def test_tables_have_the_contracts_columns(engine: sa.Engine, table: str) -> None:
+    with engine.connect() as connection:
+        found = set(
+            connection.scalars(
+                sa.text(
+                    "SELECT column_name FROM information_schema.columns"
+                    " WHERE table_schema = 'public' AND table_name = :table"
+                ),
+                {"table": table},
+            )
+        )
+    assert set(COLUMNS[table].split()) <= found
+
+
+@pytest.mark.parametrize(("table", "columns"), INDEXED.items())
+def test_the_descriptions_indexes_exist(
+    engine: sa.Engine, table: str, columns: tuple[str, ...]
+) -> None:
+    with engine.connect() as connection:
+        definitions = list(
+            connection.scalars(
+                sa.text("SELECT indexdef FROM pg_indexes WHERE tablename = :table"),
+                {"table": table},
+            )
+        )
+    for column in columns:
+        assert any(f"({column})" in definition for definition in definitions), column
+
+
+def test_interactions_are_unique_per_listener_and_event(engine: sa.Engine) -> None:
+    with engine.connect() as connection:
+        definitions = connection.scalars(
+            sa.text("SELECT indexdef FROM pg_indexes WHERE tablename = 'music_interactions'")
+        ).all()
+    assert any("UNIQUE" in d and "(user_id, event_id)" in d for d in definitions)
+
+
+def test_down_leaves_nothing_and_up_works_again(engine: sa.Engine) -> None:
+    def objects() -> tuple[int, int]:
+        with engine.connect() as connection:
+            return tuple(
+                connection.execute(
+                    sa.text(
+                        "SELECT (SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
+                        "        AND tablename <> 'alembic_version'),"
+                        "       (SELECT count(*) FROM pg_proc p JOIN pg_namespace n"
+                        "        ON n.oid = p.pronamespace WHERE n.nspname = 'public')"
+                    )
+                ).one()
+            )
+
+    before = objects()
+    migrate(engine, "base")
+    assert objects() == (0, 0)
+    migrate(engine)
+    assert objects() == before
+
+
+def test_interactions_cannot_be_changed(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text("INSERT INTO users VALUES ('ada', now(), 'test')"))
+        connection.execute(
+            sa.text(
+                "INSERT INTO tracks (track_id, track_name, artist_name, artist_key, source,"
+                " trainable) VALUES ('t', 'T', 'A', 'a', 'test', true)"
+            )
+        )
+        connection.execute(
+            sa.text(
+                "INSERT INTO music_interactions (event_id, user_id, episode, track_id,"
+                " feedback_type, reward, state, occurred_at, source, trainable)"
+                " VALUES (gen_random_uuid(), 'ada', 1, 't', 'like', 1, 's', now(), 'test', true)"
+            )
+        )
+    with (
+        pytest.raises(sa.exc.DBAPIError, match="append-only"),
+        engine.begin() as connection,
+    ):
+        connection.execute(sa.text("UPDATE music_interactions SET reward = 2"))
