@@ -5,7 +5,7 @@ owner; `listener_of` turns it into what `recommender` judges with.
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 import numpy as np
@@ -167,9 +167,13 @@ def load_profile(
 def listener_of(
     profile: Profile, catalogue: Catalogue, *, now: datetime, q_table: Mapping[str, float]
 ) -> Listener:
-    """Turn a profile into arrays over a catalogue; tracks and artists not in it drop out."""
+    """Turn a profile into arrays over a catalogue; tracks and artists not in it drop out.
+
+    Ages count to the start of `now`'s UTC day: a list asked for twice on a day is the same list.
+    """
+    today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     weights = [
-        play_weight(h.play_count, (now - h.played_at).total_seconds() / 86_400)
+        play_weight(h.play_count, (today - h.played_at).total_seconds() / 86_400)
         if h.played_at
         else play_weight(h.play_count, 0.0)
         for h in profile.history

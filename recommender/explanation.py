@@ -9,19 +9,29 @@ DIVERSITY_PHRASE = "it brings variety to this list"
 EXPLORED = "Something different, to learn what you like"
 
 
-def explain(components: Mapping[str, float], weights: Weights, rl_adjustment: float) -> str:
-    """Return one sentence naming the two largest contributions weight x component.
+def explain(
+    components: Mapping[str, float],
+    average: Mapping[str, float],
+    weights: Weights,
+    rl_adjustment: float,
+) -> str:
+    """Return one sentence naming the two components that lifted a track most above the others.
 
-    Feedback is named where it moved the track by a hundredth or more.
+    A lift is weight x (component - average of the candidates): what every candidate has alike, as
+    the personality match of a listener without an assessment, explains nothing. Feedback is named
+    where it moved the track by a hundredth or more.
 
     Examples
     --------
-    >>> explain({"history": .9, "personality": .6, "novelty": .8, "diversity": 1.0},
-    ...         {"history": .4, "personality": .4, "novelty": .1, "diversity": .1}, 0.02)
-    'Because it sounds like what you play and it fits your personality; your likes lift it'
+    Lifts of .4 x .2, .4 x .3 and .1 x 0:
+
+    >>> explain({"history": .9, "personality": .6, "novelty": .8},
+    ...         {"history": .7, "personality": .3, "novelty": .8},
+    ...         {"history": .4, "personality": .4, "novelty": .2}, 0.02)
+    'Because it fits your personality and it sounds like what you play; your likes lift it'
     """
-    contributions = {key: w * components[key] for key, w in weights.items() if w > 0}
-    top = sorted(contributions, key=lambda key: (-contributions[key], key))[:2]
+    lifts = {key: w * (components[key] - average[key]) for key, w in weights.items() if w > 0}
+    top = sorted(lifts, key=lambda key: (-lifts[key], key))[:2]
     phrases = [DIVERSITY_PHRASE if key == DIVERSITY else STATIC[key].phrase for key in top]
     text = f"Because {' and '.join(phrases)}"
     if abs(rl_adjustment) >= 0.01:

@@ -1,0 +1,1 @@
+"""When things happen: commands and flows that call the floors below, without arithmetic."""

@@ -1,0 +1,235 @@
+"""The HTTP surface: one function per call, from bytes to bytes."""
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from importlib.resources import files
+from typing import TypeVar
+
+import msgspec
+from sqlalchemy.exc import OperationalError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from recommender.errors import RecommenderError
+from recommender.questionnaires import Assessment, score
+from serving import lists
+from serving.application import Application
+from serving.auth import USER_HEADER, Caller
+from serving.cache import Lookup
+from serving.docs import openapi
+from serving.feedback import Received
+from serving.metrics import ANSWERS, DEGRADED, LATENCY, LIMITED, LISTS
+from serving.problems import ServiceProblem, problem_response, unavailable
+from serving.schemas import (
+    Confidence,
+    FeedbackRequest,
+    FeedbackResponse,
+    PersonalityRequest,
+    PersonalityResponse,
+    RecommendRequest,
+)
+
+LARGEST_BODY = 1_000_000
+
+T = TypeVar("T")
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def build(application: Application) -> Starlette:
+    """Return the ASGI application of /v1, the page and the API's document."""
+    api = _Api(application)
+    return Starlette(
+        routes=[
+            Route("/v1/recommend", _measured("/v1/recommend", api.recommend), methods=["POST"]),
+            Route("/v1/feedback", _measured("/v1/feedback", api.feedback), methods=["POST"]),
+            Route(
+                "/v1/personality", _measured("/v1/personality", api.personality), methods=["POST"]
+            ),
+            Route("/docs.json", api.docs),
+            Route("/", api.page),
+        ],
+        exception_handlers={HTTPException: _http_problem},
+    )
+
+
+class _Api:
+    def __init__(self, application: Application) -> None:
+        self._app = application
+        self._docs = openapi()
+        self._page = files("serving").joinpath("page.html").read_text(encoding="utf-8")
+
+    async def recommend(self, request: Request) -> Response:
+        """POST /v1/recommend."""
+        started = time.perf_counter()
+        body = await _body(request, RecommendRequest)
+        served = self._app.served
+        plain = not (body.force_refresh or body.candidate_ids is not None)
+        key = served.cache_key(body) if plain else ""
+        caller, looked_up, redis_is_down = await self._admit(request, key)
+        if looked_up.value is not None:
+            kept = lists.unpack(looked_up.value)
+            if kept.metadata.expires_at > self._app.now():
+                answer = lists.answer(kept, caller.user_id, body, "hit", started)
+                self._app.servings.add(answer.recommendation_id)
+                return self._ok(request, answer, looked_up, cache="hit")
+        try:
+            answer = await asyncio.to_thread(
+                self._app.recommender.recommend,
+                caller.user_id,
+                body,
+                served,
+                generation=looked_up.generation,
+                degraded=("redis_down",) if redis_is_down else (),
+                started=started,
+            )
+        except RecommenderError as error:
+            raise ServiceProblem(422, str(error)) from None
+        except OperationalError:
+            DEGRADED.labels("postgres").inc()
+            raise unavailable("the listeners' database") from None
+        if answer.metadata.cache == "hit":
+            self._app.servings.add(answer.recommendation_id)
+        return self._ok(request, answer, looked_up, cache=answer.metadata.cache)
+
+    async def feedback(self, request: Request) -> Response:
+        """POST /v1/feedback."""
+        body = await _body(request, FeedbackRequest)
+        caller, looked_up, _ = await self._admit(request)
+        received = Received(user_id=caller.user_id, received_at=self._app.now(), request=body)
+        answer = await asyncio.to_thread(self._app.accept_feedback, received)
+        if answer is None:
+            journalled = FeedbackResponse(
+                event_id=body.event_id, reward=None, q_value=None, state=None, duplicate=False
+            )
+            return self._ok(request, journalled, looked_up, status=202)
+        return self._ok(request, answer, looked_up)
+
+    async def personality(self, request: Request) -> Response:
+        """POST /v1/personality."""
+        body = await _body(request, PersonalityRequest)
+        caller, looked_up, _ = await self._admit(request)
+        if (body.instrument is None) != (body.answers is None) or (
+            (body.instrument is None) == (body.scores is None)
+        ):
+            raise ServiceProblem(422, "send either instrument with answers, or scores")
+        if body.instrument is not None and body.answers is not None:
+            method: str = body.instrument
+            try:
+                assessment = score(method, body.answers)
+            except RecommenderError as error:
+                raise ServiceProblem(422, str(error)) from None
+        else:
+            method = "scores"
+            scores = {str(trait): value for trait, value in (body.scores or {}).items()}
+            assessment = Assessment(scores, dict.fromkeys(scores, 1.0))
+        if not assessment.scores:
+            raise ServiceProblem(422, "no trait could be scored: answer at least 80% of its items")
+        try:
+            await asyncio.to_thread(
+                self._app.assess, caller.user_id, assessment, method=method, answers=body.answers
+            )
+        except OperationalError:
+            raise unavailable("the listeners' database") from None
+        answer = PersonalityResponse(
+            scores=assessment.scores,
+            confidence=Confidence(
+                overall=assessment.overall_confidence, traits=assessment.confidence
+            ),
+            method=method,
+        )
+        return self._ok(request, answer, looked_up)
+
+    async def docs(self, _: Request) -> Response:
+        """GET /docs.json."""
+        return Response(self._docs, media_type="application/json")
+
+    async def page(self, _: Request) -> Response:
+        """GET /."""
+        return HTMLResponse(self._page)
+
+    async def _admit(self, request: Request, field: str = "") -> tuple[Caller, Lookup, bool]:
+        """Return who calls, what the limit and the list cache say, and whether Redis is down."""
+        caller = self._app.authenticator.authenticate(
+            request.headers.get("authorization"), request.headers.get(USER_HEADER)
+        )
+        limit = self._app.settings.user_rate_limit
+        found = await self._app.edge_cache.look_up(caller.user_id, limit=limit, field=field)
+        looked_up = found or self._app.local_limit.look_up(caller.user_id, limit=limit)
+        if not looked_up.allowed:
+            LIMITED.inc()
+            headers = self._limit_headers(looked_up)
+            seconds = headers["X-RateLimit-Reset"]
+            raise ServiceProblem(
+                429,
+                f"more than {limit} calls a minute: the next is free in {seconds} seconds",
+                headers | {"Retry-After": seconds},
+            )
+        request.state.limit = looked_up
+        return caller, looked_up, found is None
+
+    def _limit_headers(self, looked_up: Lookup) -> dict[str, str]:
+        return {
+            "X-RateLimit-Limit": str(self._app.settings.user_rate_limit),
+            "X-RateLimit-Remaining": str(looked_up.remaining),
+            "X-RateLimit-Reset": str(math.ceil(looked_up.reset_ms / 1000)),
+        }
+
+    def _ok(
+        self,
+        request: Request,
+        answer: msgspec.Struct,
+        looked_up: Lookup,
+        *,
+        status: int = 200,
+        cache: str = "",
+    ) -> Response:
+        if cache:
+            LISTS.labels(cache).inc()
+            request.state.cache = cache
+        return Response(
+            msgspec.json.encode(answer),
+            status,
+            media_type="application/json",
+            headers=self._limit_headers(looked_up),
+        )
+
+
+async def _body(request: Request, type_: type[T]) -> T:
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > LARGEST_BODY:
+            raise ServiceProblem(413, f"a body may hold {LARGEST_BODY} bytes at most")
+    try:
+        return msgspec.json.decode(bytes(content) or b"{}", type=type_)
+    except msgspec.DecodeError as error:
+        raise ServiceProblem(422, f"the body is not as /docs.json says: {error}") from None
+
+
+def _measured(route: str, endpoint: Endpoint) -> Endpoint:
+    async def measured(request: Request) -> Response:
+        started = time.perf_counter()
+        try:
+            response = await endpoint(request)
+        except ServiceProblem as problem:
+            response = problem_response(problem)
+        cache = getattr(request.state, "cache", "")
+        LATENCY.labels(route, cache).observe(time.perf_counter() - started)
+        ANSWERS.labels(route, str(response.status_code)).inc()
+        return response
+
+    return measured
+
+
+async def _http_problem(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - Starlette hands over what was registered
+    detail = {404: "there is nothing at this address: see /docs.json"}.get(
+        error.status_code, HTTPStatus(error.status_code).description
+    )
+    return problem_response(ServiceProblem(error.status_code, detail, error.headers))

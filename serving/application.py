@@ -1,0 +1,198 @@
+"""What a worker holds while it runs: connections, models, the catalogue."""
+
+import asyncio
+import gc
+import logging
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from sqlalchemy.exc import OperationalError
+
+from features.assessments import save_assessment
+from features.catalogue import build_id, load_catalogue
+from features.database import connect
+from features.listeners import ensure_user
+from features.recommendations import drop_lists
+from features.settings import Settings
+from recommender.errors import ModelFormatError
+from recommender.questionnaires import Assessment
+from serving.auth import Authenticator
+from serving.cache import AsyncEdgeCache, Cache
+from serving.feedback import FeedbackLog, Received, check
+from serving.journal import Journal
+from serving.list_building import RankingSettings
+from serving.metrics import DEGRADED, MODEL_REFUSED
+from serving.model_registry import champion, load_champion_scorer
+from serving.problems import ServiceProblem, unavailable
+from serving.rate_limit import LocalLimit
+from serving.recommend import Recommender
+from serving.schemas import FeedbackResponse
+from serving.served import Served
+from serving.servings import Servings
+
+REFRESH_SECONDS = 2.0
+
+log = logging.getLogger("bondhu")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Application:
+    """One worker's resources.
+
+    Parameters
+    ----------
+    settings
+        With `database_url`, `redis_url` and `bondhu_jwt_secret` set.
+    workers
+        How many workers share the limits on connections.
+    """
+
+    def __init__(
+        self, settings: Settings, *, workers: int = 1, now: Callable[[], datetime] = _now
+    ) -> None:
+        if settings.database_url is None or settings.redis_url is None:
+            raise ValueError("a worker needs DATABASE_URL and REDIS_URL: use 'bondhu serve'")
+        if settings.bondhu_jwt_secret is None:
+            raise ValueError(
+                "BONDHU_JWT_SECRET is not set: the service refuses to start without a way to tell"
+                " who calls"
+            )
+        # Three pools a worker: the edge's, and two databases for computations.
+        connections = max(1, settings.redis_max_connections // (4 * workers))
+        self.settings = settings
+        self.now = now
+        self.engine = connect(settings.database_url, pool_size=8)
+        self.cache = Cache(settings.redis_url, connections=connections)
+        self.edge_cache = AsyncEdgeCache(settings.redis_url, connections=2 * connections)
+        self.local_limit = LocalLimit(lambda: int(time.monotonic() * 1000))
+        self.authenticator = Authenticator(settings.bondhu_jwt_secret.get_secret_value())
+        self.servings = Servings(self.engine, now=now)
+        self.recommender = Recommender(
+            self.engine,
+            self.cache,
+            RankingSettings(
+                candidates=settings.bondhu_candidates_max,
+                exploration=settings.bondhu_exploration,
+                exclude_heard=settings.bondhu_exclude_heard,
+                exclude_shown=settings.bondhu_exclude_shown,
+            ),
+            now=now,
+            new_id=uuid.uuid4,
+        )
+        self.feedback_log = FeedbackLog(self.engine, self.cache, flush=self.servings.flush)
+        self.journal = Journal(settings.home / "journal") if settings.bondhu_journal else None
+        self._served: Served | None = None
+        self._refresher: asyncio.Task[None] | None = None
+
+    @property
+    def served(self) -> Served:
+        """The versions that answers are made with now.
+
+        Raises
+        ------
+        ServiceProblem
+            503 before `open` is done.
+        """
+        if self._served is None:
+            raise ServiceProblem(503, "the service is starting", {"Retry-After": "1"})
+        return self._served
+
+    async def open(self) -> None:
+        """Load what is served, and keep it fresh from now on."""
+        self._served = await asyncio.to_thread(self._load)
+        # What was imported and loaded stays for good: without this, full collections walk it all
+        # and stop the loop for 100 ms and more.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(2_000, 25, 1_000)
+        self._refresher = asyncio.create_task(self._refresh_forever())
+
+    async def close(self) -> None:
+        """Tell what is pending, and let all connections go."""
+        if self._refresher:
+            self._refresher.cancel()
+        await asyncio.to_thread(self._house_keep)
+        await self.edge_cache.close()
+        self.cache.close()
+        self.engine.dispose()
+
+    def _load(self) -> Served:
+        return Served.of(load_catalogue(self.engine), load_champion_scorer(self.engine))
+
+    async def _refresh_forever(self) -> None:
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            await asyncio.to_thread(self._house_keep)
+
+    def _house_keep(self) -> None:
+        """Tell the journal and the counters, and swap in new versions; one attempt."""
+        self.cache.make_up()
+        try:
+            if self.journal:
+                told = self.journal.tell(
+                    lambda received: self.feedback_log.accept(received, self.served),
+                    refused=ServiceProblem,
+                )
+                if told:
+                    log.info("Told Postgres %d journalled feedbacks", told)
+            self.servings.flush()
+            self._swap()
+        except OperationalError as error:
+            DEGRADED.labels("postgres").inc()
+            log.warning("PostgreSQL is away, trying again: %s", str(error.orig).strip())
+
+    def _swap(self) -> None:
+        now = self.served
+        named, scorer = now.catalogue, now.scorer
+        if build_id(self.engine) != named.build_id:
+            named = load_catalogue(self.engine)
+        try:
+            version, _ = champion(self.engine, "scorer")
+            if version != scorer.version:
+                scorer = load_champion_scorer(self.engine)
+        except ModelFormatError as error:
+            MODEL_REFUSED.inc()
+            log.error("Keeping scorer %d: %s", scorer.version, error)
+        if named is not now.catalogue or scorer is not now.scorer:
+            self._served = Served.of(named, scorer)
+            log.info("Now serving scorer %d on %s", scorer.version, self._served.catalogue_version)
+
+    def accept_feedback(self, received: Received) -> FeedbackResponse | None:
+        """Append a feedback; None once it is on disk only, Postgres being away.
+
+        Raises
+        ------
+        ServiceProblem
+            404 or 422, or 503 where nothing durable is within reach.
+        """
+        try:
+            return self.feedback_log.accept(received, self.served)
+        except OperationalError as error:
+            DEGRADED.labels("postgres").inc()
+            if self.journal is None:
+                raise unavailable("the feedback log") from None
+            log.warning("Journalling feedback, PostgreSQL is away: %s", str(error.orig).strip())
+        check(received, self.served)
+        try:
+            self.journal.append(received)
+        except OSError:
+            raise unavailable("a durable place for feedback") from None
+        return None
+
+    def assess(
+        self, user_id: str, assessment: Assessment, *, method: str, answers: list[int | None] | None
+    ) -> None:
+        """Make an assessment the listener's active one; their lists are outdated by it."""
+        now = self.now()
+        with self.engine.begin() as connection:
+            ensure_user(connection, user_id, source="api", now=now)
+            save_assessment(
+                connection, user_id, assessment, method=method, now=now, answers=answers
+            )
+            drop_lists(connection, user_id)
+        self.cache.drop_lists(user_id, pools=True)

@@ -1,0 +1,97 @@
+"""The journal: feedback kept on disk while Postgres is away, then told to it.
+
+A line is on disk (fsync) before its feedback is acknowledged with 202. Workers share one file under
+a lock; what was told is cut off only after all of it was told, and telling an event twice changes
+nothing, so a crash in between loses and doubles nothing.
+"""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from serving.feedback import Received
+
+FILE = "feedback.jsonl"
+REFUSED = "refused.jsonl"
+
+
+class Journal:
+    """A file of feedback that Postgres does not know yet.
+
+    Parameters
+    ----------
+    folder
+        Must be on a durable disk; made with mode 0700.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    @contextmanager
+    def _locked(self) -> Iterator[BinaryIO]:
+        with (self._folder / FILE).open("a+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield file
+
+    def append(self, received: Received) -> None:
+        """Put one feedback on disk; returns once it would survive a crash.
+
+        Raises
+        ------
+        OSError
+            The disk is full or broken: nothing may be acknowledged.
+        """
+        with self._locked() as file:
+            end = file.seek(0, os.SEEK_END)
+            try:
+                file.write(msgspec.json.encode(received) + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                os.ftruncate(file.fileno(), end)  # half a line would spoil the next one
+                raise
+
+    def is_empty(self) -> bool:
+        """Return whether there is nothing to tell."""
+        try:
+            return (self._folder / FILE).stat().st_size == 0
+        except FileNotFoundError:
+            return True
+
+    def tell(self, accept: Callable[[Received], object], refused: type[Exception]) -> int:
+        """Tell every feedback in order, and empty the journal.
+
+        Parameters
+        ----------
+        accept
+            Stores one feedback; what it raises other than `refused` stops the telling, and
+            nothing is cut off.
+        refused
+            Raised for a feedback that will never be stored (its track has gone, say): it is moved
+            to `refused.jsonl`.
+
+        Returns
+        -------
+        How many were told.
+        """
+        if self.is_empty():
+            return 0
+        told = 0
+        with self._locked() as file:
+            file.seek(0)
+            for line in file.read().splitlines():
+                try:
+                    accept(msgspec.json.decode(line, type=Received))
+                    told += 1
+                except (refused, msgspec.DecodeError):
+                    with (self._folder / REFUSED).open("ab") as aside:
+                        aside.write(line + b"\n")
+            os.ftruncate(file.fileno(), 0)
+            os.fsync(file.fileno())
+        return told

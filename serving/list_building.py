@@ -1,0 +1,188 @@
+"""From candidates to a list: ranked, put into words, and written down for the log."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import numpy as np
+
+from features.catalogue import NamedCatalogue
+from features.listeners import Profile
+from features.recommendations import ComputedList, Impression
+from recommender.explanation import EXPLORED, explain
+from recommender.exploration import EpsilonSlots
+from recommender.listener import Listener
+from recommender.qlearning import adjustments, join_state, listener_state
+from recommender.ranking import ARTIST_CAP, Ranking, Rules, rank
+from recommender.scoring import Weights
+from recommender.tracks import IndexArray
+from serving import pools
+from serving.cache import LIST_SECONDS
+from serving.lists import LONGEST, RESERVES, KeptList
+from serving.pools import Pool
+from serving.schemas import ListMetadata, Personality, RecommendedTrack, RecommendRequest
+from serving.served import Served
+
+
+@dataclass(frozen=True)
+class RankingSettings:
+    """What an operator may set.
+
+    Attributes
+    ----------
+    candidates
+        How many tracks are scored.
+    exploration
+        Share of a list's positions that are drawn, in [0, 0.5].
+    exclude_heard, exclude_shown
+        Whether tracks heard before, or shown in the last 30 days, are left out.
+    """
+
+    candidates: int
+    exploration: float
+    exclude_heard: bool
+    exclude_shown: bool
+
+
+def build(
+    profile: Profile,
+    listener: Listener,
+    pool: Pool,
+    served: Served,
+    request: RecommendRequest,
+    *,
+    settings: RankingSettings,
+    recommendation_id: UUID,
+    now: datetime,
+    degraded: tuple[str, ...],
+) -> tuple[KeptList, ComputedList]:
+    """Rank a pool; return the list as callers get it, and as the log keeps it.
+
+    The candidates of a caller are ranked as they are: no exclusion, no artist cap, no exploration.
+    """
+    by_caller = request.candidate_ids is not None
+    # The list's own id seeds its draws: what was drawn can be drawn again.
+    policy = EpsilonSlots(
+        0.0 if by_caller else settings.exploration, np.random.default_rng(recommendation_id.int)
+    )
+    weights = served.scorer.scorer.weights[listener.stage]
+    catalogue = served.catalogue.catalogue
+    halves, place = catalogue.tracks.states
+    ranking = rank(
+        pool.tracks(catalogue),
+        pool.components,
+        weights=weights,
+        rl_adjustment=adjustments(listener.q_table, listener.traits, halves, place[pool.rows]),
+        rules=_rules(pool, listener, settings, by_caller=by_caller),
+        policy=policy,
+        limit=len(pool.rows) if by_caller else LONGEST + RESERVES,
+    )
+    without = [*degraded]
+    if not profile.traits:
+        without.append("personality_default")
+    if "artist_cap" in ranking.relaxed:
+        without.append("cap_relaxed")
+    asked = request.candidate_ids or []
+    known = catalogue.rows_of(asked) >= 0
+    kept = KeptList(
+        recommendation_id=recommendation_id,
+        tracks=_tracks(pool, ranking, weights, served.catalogue),
+        metadata=ListMetadata(
+            response_time_ms=0.0,
+            cold_start_stage=profile.stage.value,
+            cache="miss",
+            total_candidates=len(pool.rows),
+            weights=dict(weights),
+            models=served.models,
+            personality=Personality(confidence=profile.confidence, method=profile.method),
+            degraded=without,
+            generated_at=now,
+            expires_at=now + timedelta(seconds=LIST_SECONDS),
+            unknown_ids=[i for i, is_known in zip(asked, known, strict=True) if not is_known],
+        ),
+    )
+    prefix = listener_state(listener.traits)
+    states = [join_state(prefix, halves[place[row]]) for row in pool.rows[ranking.place[:LONGEST]]]
+    computed = ComputedList(
+        recommendation_id=recommendation_id,
+        user_id=profile.user_id,
+        cache_key=served.cache_key(request),
+        recommendation_type="candidates" if by_caller else profile.stage.value,
+        tracks=kept.tracks,
+        scores={
+            key: float(values[:LONGEST].mean())
+            for key, values in ranking.components.items()
+            if len(values)
+        },
+        metadata=kept.metadata,
+        impressions=[
+            Impression(
+                position=track.rank,
+                track_id=track.track_id,
+                score=track.score,
+                components=track.components,
+                rl_adjustment=track.rl_adjustment,
+                propensity=track.propensity,
+                state=state,
+            )
+            for track, state in zip(kept.tracks[:LONGEST], states, strict=True)
+        ],
+        policy=policy.name,
+        model_versions=served.models,
+        total_candidates=len(pool.rows),
+        age_days=profile.account_age_days,
+        personality=profile.traits,
+        generated_at=now,
+        expires_at=kept.metadata.expires_at,
+        is_valid=not by_caller,
+    )
+    return kept, computed
+
+
+def _rules(pool: Pool, listener: Listener, settings: RankingSettings, *, by_caller: bool) -> Rules:
+    def among(rows: IndexArray, applies: bool) -> np.ndarray:
+        wanted = rows if applies and not by_caller else rows[:0]
+        return np.isin(pool.rows, wanted)
+
+    return Rules(
+        never=among(listener.disliked, True),
+        heard=among(listener.heard, settings.exclude_heard),
+        shown=among(listener.shown, settings.exclude_shown),
+        artist_cap=None if by_caller else ARTIST_CAP,
+    )
+
+
+def _tracks(
+    pool: Pool, ranking: Ranking, weights: Weights, named: NamedCatalogue
+) -> list[RecommendedTrack]:
+    columns = {key: values.tolist() for key, values in ranking.components.items()}
+    # Diversity has a value only where a track was chosen: its average is that of the list.
+    average = {
+        key: float(pool.components.get(key, values).mean()) if len(values) else 0.0
+        for key, values in ranking.components.items()
+    }
+    tracks = []
+    for at, place in enumerate(ranking.place.tolist()):
+        row = int(pool.rows[place])
+        components = {key: values[at] for key, values in columns.items()}
+        rl_adjustment = float(ranking.rl_adjustment[at])
+        propensity = float(ranking.propensity[at])
+        drawn = propensity < 1.0
+        tracks.append(
+            RecommendedTrack(
+                rank=at + 1,
+                track_id=named.catalogue.id_of(row),
+                track_name=named.names[row],
+                artist_name=named.artists[row],
+                genre=named.genre_of(row),
+                score=float(ranking.score[at]),
+                components=components,
+                rl_adjustment=rl_adjustment,
+                propensity=propensity,
+                source=pools.SOURCES[pool.sources[place]].value,
+                explanation=EXPLORED
+                if drawn
+                else explain(components, average, weights, rl_adjustment),
+            )
+        )
+    return tracks

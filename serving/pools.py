@@ -1,0 +1,63 @@
+"""A pool: the candidates of a listener with their static components, kept for the next ranking."""
+
+import msgspec
+import numpy as np
+
+from recommender.candidates import Source
+from recommender.components import STATIC, evaluate
+from recommender.listener import Listener
+from recommender.tracks import Catalogue, IndexArray, Tracks
+
+SOURCES = tuple(Source)
+
+
+class _Packed(msgspec.Struct, array_like=True, frozen=True):
+    rows: bytes
+    sources: bytes
+    components: dict[str, bytes]
+
+
+class Pool(msgspec.Struct, frozen=True):
+    """n candidates.
+
+    Attributes
+    ----------
+    rows
+        (n,) ascending catalogue rows; valid for the catalogue version in the pool's cache key.
+    sources
+        (n,) places in `SOURCES`.
+    components
+        Static component -> (n,) float64.
+    """
+
+    rows: IndexArray
+    sources: np.ndarray
+    components: dict[str, np.ndarray]
+
+    def tracks(self, catalogue: Catalogue) -> Tracks:
+        """Return the candidates' columns."""
+        return catalogue.tracks.take(self.rows)
+
+    def pack(self) -> bytes:
+        """Return the pool as a cache holds it."""
+        parts = {key: value.tobytes() for key, value in self.components.items()}
+        packed = _Packed(self.rows.tobytes(), self.sources.astype(np.uint8).tobytes(), parts)
+        return msgspec.msgpack.encode(packed)
+
+
+def judge(
+    catalogue: Catalogue, listener: Listener, rows: IndexArray, sources: list[Source]
+) -> Pool:
+    """Evaluate the static components of candidates."""
+    places = np.array([SOURCES.index(source) for source in sources], dtype=np.uint8)
+    return Pool(rows, places, evaluate(listener, catalogue.tracks.take(rows)))
+
+
+def unpack(value: bytes) -> Pool:
+    """Return a pool from a cache's bytes."""
+    packed = msgspec.msgpack.decode(value, type=_Packed)
+    return Pool(
+        np.frombuffer(packed.rows, dtype=np.int64),
+        np.frombuffer(packed.sources, dtype=np.uint8),
+        {key: np.frombuffer(packed.components[key], dtype=np.float64) for key in STATIC},
+    )

@@ -1,0 +1,175 @@
+"""From a listener to a list: profile, stage, candidates, ranking, cache and log.
+
+The flow of SEED.md section 5. `Recommender.recommend` runs in a thread; a list in the first cache
+never gets here (see api).
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+import numpy as np
+import sqlalchemy as sa
+
+from features import interactions, recommendations
+from features.listeners import Profile, ensure_user, listener_of, load_profile
+from recommender.candidates import Source, propose
+from recommender.errors import UnknownGenreError
+from recommender.genres import CATEGORY_SLUGS, normalise_genre, slug
+from recommender.listener import Listener
+from recommender.tracks import Catalogue, IndexArray
+from serving import pools
+from serving.cache import Cache
+from serving.list_building import RankingSettings, build
+from serving.lists import CacheResult, KeptList, answer, pack
+from serving.pools import Pool
+from serving.schemas import ListMetadata, RecommendedTrack, RecommendRequest, RecommendResponse
+from serving.served import Served
+
+
+class Recommender:
+    """Computes lists."""
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        cache: Cache,
+        settings: RankingSettings,
+        *,
+        now: Callable[[], datetime],
+        new_id: Callable[[], UUID],
+    ) -> None:
+        self._engine = engine
+        self._cache = cache
+        self._settings = settings
+        self._now = now
+        self._new_id = new_id
+
+    def recommend(
+        self,
+        user_id: str,
+        request: RecommendRequest,
+        served: Served,
+        *,
+        generation: int,
+        degraded: tuple[str, ...],
+        started: float,
+    ) -> RecommendResponse:
+        """Return a list for a listener, new or from the second-level cache.
+
+        Parameters
+        ----------
+        generation
+            Of the listener's lists when the call came in: feedback since then outdates the result.
+        started
+            `time.perf_counter` when the call came in.
+
+        Raises
+        ------
+        UnknownGenreError
+            `request.genre` is neither a category nor a genre of the catalogue.
+        """
+        now = self._now()
+        key = served.cache_key(request)
+        by_caller = request.candidate_ids is not None
+        with self._engine.begin() as connection:
+            if not (request.force_refresh or by_caller):
+                kept = _second_level(connection, user_id, key, now)
+                if kept:
+                    self._cache.store_list(user_id, key, pack(kept), generation)
+                    return answer(kept, user_id, request, "hit", started)
+            profile = self._profile(connection, user_id, now)
+            q = self._q_state(connection, user_id)
+            listener = listener_of(profile, served.catalogue.catalogue, now=now, q_table=q.table)
+            pool, cached = self._pool(user_id, request, served, listener)
+            kept, computed = build(
+                profile,
+                listener,
+                pool,
+                served,
+                request,
+                settings=self._settings,
+                recommendation_id=self._new_id(),
+                now=now,
+                degraded=degraded,
+            )
+            recommendations.store_list(connection, computed)
+        if not by_caller:
+            self._cache.store_list(user_id, key, pack(kept), generation)
+        return answer(kept, user_id, request, cached, started)
+
+    def _profile(self, connection: sa.Connection, user_id: str, now: datetime) -> Profile:
+        profile = self._cache.profile(user_id)
+        if profile is None:
+            shown = self._settings.exclude_shown
+            profile = load_profile(connection, user_id, now=now, with_shown=shown)
+            if profile is None:
+                ensure_user(connection, user_id, source="api", now=now)
+                profile = load_profile(connection, user_id, now=now, with_shown=shown)
+                assert profile is not None  # noqa: S101 - the row was just written
+            self._cache.store_profile(profile)
+        return profile
+
+    def _q_state(self, connection: sa.Connection, user_id: str) -> interactions.QState:
+        seq, _ = interactions.latest(connection, user_id)
+        q = self._cache.q_state(user_id)
+        if q is None or q.seq != seq:  # Redis was emptied, or missed an event: the log knows
+            q = interactions.q_state(connection, user_id)
+            self._cache.store_q_state(user_id, q)
+        return q
+
+    def _pool(
+        self, user_id: str, request: RecommendRequest, served: Served, listener: Listener
+    ) -> tuple[Pool, CacheResult]:
+        catalogue = served.catalogue.catalogue
+        if request.candidate_ids is not None:
+            rows = np.unique(catalogue.rows_of(request.candidate_ids))
+            rows = rows[rows >= 0]
+            return pools.judge(catalogue, listener, rows, [Source.CALLER] * len(rows)), "miss"
+        key = served.cache_key(request)
+        if not request.force_refresh and (found := self._cache.pool(user_id, key)):
+            return pools.unpack(found), "rerank"
+        rows, sources = propose(
+            catalogue,
+            listener,
+            size=self._settings.candidates,
+            within=_rows_of_genre(catalogue, request.genre),
+        )
+        pool = pools.judge(catalogue, listener, rows, sources)
+        self._cache.store_pool(user_id, key, pool.pack())
+        return pool, "miss"
+
+
+def _second_level(
+    connection: sa.Connection, user_id: str, key: str, now: datetime
+) -> KeptList | None:
+    stored = recommendations.stored_list(connection, user_id, key, now=now)
+    if stored is None:
+        return None
+    tracks, metadata, recommendation_id = stored
+    return KeptList(
+        recommendation_id=recommendation_id,
+        tracks=msgspec.convert(tracks, list[RecommendedTrack]),
+        metadata=msgspec.convert(metadata, ListMetadata),
+    )
+
+
+def _rows_of_genre(catalogue: Catalogue, genre: str | None) -> IndexArray | None:
+    if genre is None:
+        return None
+    category = slug(genre)
+    if category in CATEGORY_SLUGS:
+        rows = np.flatnonzero(catalogue.tracks.category == CATEGORY_SLUGS.index(category))
+        if len(rows):
+            return rows
+    wanted = normalise_genre(genre)
+    rows = np.array(
+        [row for row, genres in enumerate(catalogue.genres) if wanted in genres], dtype=np.int64
+    )
+    if not len(rows):
+        raise UnknownGenreError(
+            f"no track is of genre '{genre}': use a genre of the catalogue or a listener category"
+            f" ({', '.join(CATEGORY_SLUGS)})"
+        )
+    return rows

@@ -1,0 +1,79 @@
+"""The BentoML service: the one place where things are wired.
+
+BentoML starts the workers, answers /livez, /readyz and /metrics, and packs the bento. The calls of
+/v1 are answered outside its middlewares, which would cost more than a cached list does.
+"""
+
+from typing import TYPE_CHECKING
+
+import bentoml
+from _bentoml_sdk import Service
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from features.settings import read_settings
+from serving import api
+from serving.application import Application
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+BENTOML_PATHS = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
+
+
+class Edge:
+    """The outermost ASGI application of a worker."""
+
+    def __init__(self, bento: ASGIApp, calls: "Starlette") -> None:
+        self._bento = bento
+        self._calls = calls
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand a request to BentoML or to the API."""
+        if scope["type"] == "lifespan" or scope.get("path") in BENTOML_PATHS:
+            await self._bento(scope, receive, send)
+        else:
+            await self._calls(scope, receive, send)
+
+
+class EdgeService(Service):  # type: ignore[misc]
+    """A service whose workers answer through `Edge`; `to_asgi` is what a worker calls."""
+
+    application: Application | None = None
+
+    def to_asgi(self, is_main: bool = True) -> ASGIApp:
+        """Open nothing yet; BentoML's start-up hook does."""
+        settings = read_settings()
+        workers = self.config.get("workers", 1)
+        self.application = Application(settings, workers=workers if workers != "cpu_count" else 8)
+        return Edge(super().to_asgi(is_main), api.build(self.application))
+
+
+class Bondhu:
+    """Personality-aware music recommendation."""
+
+    bento_service: EdgeService
+
+    @property
+    def _application(self) -> Application:
+        assert self.bento_service.application is not None  # noqa: S101 - made by to_asgi
+        return self.bento_service.application
+
+    @bentoml.on_startup
+    async def open(self) -> None:
+        """Load the catalogue and the models before /readyz says yes."""
+        await self._application.open()
+
+    @bentoml.on_shutdown
+    async def close(self) -> None:
+        """Let everything go."""
+        await self._application.close()
+
+
+service = EdgeService(
+    name="bondhu",
+    inner=Bondhu,
+    config={
+        "traffic": {"timeout": 10},  # BentoML keeps each request's objects until it passes
+        "logging": {"access": {"enabled": False}},
+    },
+)

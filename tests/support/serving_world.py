@@ -1,0 +1,102 @@
+"""A service in this process over real Postgres and Redis, and a program that calls it."""
+
+import hashlib
+import json
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import sqlalchemy as sa
+
+from features.settings import Settings
+from recommender.cold_start import Stage
+from recommender.scoring import Scorer
+from serving import api
+from serving.application import Application
+from serving.auth import issue_token
+
+SECRET = "a secret of more than thirty-two bytes"
+
+
+def register(engine: sa.Engine, folder: Path, version: int, scorer: Scorer) -> None:
+    """Make a scorer version and its champion as MLflow's registry stores them."""
+    artifacts = folder / f"m-{version}" / "artifacts"
+    artifacts.mkdir(parents=True)
+    content = scorer.to_json()
+    (artifacts / "scorer.json").write_text(content)
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    (artifacts / "manifest.json").write_text(json.dumps({"scorer.json": digest}))
+    with engine.begin() as connection:
+        for statement in (
+            "CREATE TABLE IF NOT EXISTS mlflow.model_versions"
+            " (name text, version int, storage_location text)",
+            "CREATE TABLE IF NOT EXISTS mlflow.registered_model_aliases"
+            " (alias text, version int, name text, PRIMARY KEY (name, alias))",
+        ):
+            connection.execute(sa.text(statement))
+        connection.execute(
+            sa.text("INSERT INTO mlflow.model_versions VALUES ('scorer', :version, :location)"),
+            {"version": version, "location": str(artifacts.parent)},
+        )
+        connection.execute(
+            sa.text(
+                "INSERT INTO mlflow.registered_model_aliases VALUES ('champion', :version,"
+                " 'scorer') ON CONFLICT (name, alias) DO UPDATE SET version = excluded.version"
+            ),
+            {"version": version},
+        )
+
+
+PERSONAL = Scorer.of(
+    {
+        stage: {"personality": 1.0} if stage is not Stage.MONTH_2_PLUS else {"novelty": 1.0}
+        for stage in Stage
+    }
+)
+
+
+class Client:
+    """A program that calls the service."""
+
+    def __init__(self, application: Application) -> None:
+        self.application = application
+        self._http = httpx.AsyncClient(
+            transport=httpx.ASGITransport(api.build(application)), base_url="http://bondhu"
+        )
+
+    async def post(
+        self, path: str, body: Any = None, *, user: str = "ada", **headers: str
+    ) -> httpx.Response:
+        token = issue_token(SECRET, user, now=int(datetime.now(UTC).timestamp()))
+        return await self._http.post(
+            path, json=body or {}, headers={"Authorization": f"Bearer {token}"} | headers
+        )
+
+    async def get(self, path: str) -> httpx.Response:
+        return await self._http.get(path)
+
+    async def recommend(self, body: Any = None, *, user: str = "ada") -> dict[str, Any]:
+        answer = await self.post("/v1/recommend", body, user=user)
+        assert answer.status_code == 200, answer.text
+        content: dict[str, Any] = answer.json()
+        return content
+
+    async def say(self, track_id: str, kind: str, *, user: str = "ada", **more: Any) -> Any:
+        body = {"event_id": str(uuid.uuid4()), "track_id": track_id, "feedback_type": kind} | more
+        answer = await self.post("/v1/feedback", body, user=user)
+        assert answer.status_code in (200, 202), answer.text
+        return answer.json()
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Client]:
+    application = Application(settings)
+    await application.open()
+    try:
+        yield Client(application)
+    finally:
+        await application.close()
