@@ -23,7 +23,7 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	@! grep -n '://' requirements.lock bootstrap.lock || (echo "a lock names a registry's address: make lock" >&2; exit 1)
+	@! grep -n '://' *.lock || (echo "a lock names a registry's address: make lock" >&2; exit 1)
 
 format: $(READY)
 	$(BIN)/ruff format .
@@ -38,6 +38,8 @@ ci:
 # The only command that changes a locked version. --upgrade: or uv would prefer what the old lock says.
 lock: $(READY)
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade --all-extras --quiet pyproject.toml -o requirements.lock
+	# What a worker needs, at the versions locked above; BentoML adds itself without a hash, so none here.
+	$(BIN)/uv pip compile --universal --python-version 3.11 --no-annotate --no-header --quiet --constraint requirements.lock serving.in -o serving.lock
 	echo uv | $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade --quiet - -o bootstrap.lock
 
 clean:

@@ -1,13 +1,7 @@
-"""The way to Postgres: one engine per process, and the migrations."""
-
-from pathlib import Path
+"""The way to Postgres: one engine per process."""
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
 from sqlalchemy.exc import ArgumentError, OperationalError
-
-MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 class DatabaseUnavailableError(Exception):
@@ -91,21 +85,3 @@ def check(engine: sa.Engine) -> None:
             f"PostgreSQL at {engine.url.render_as_string(hide_password=True)} cannot be used"
             f" ({reason}): check DATABASE_URL, or unset it for the embedded server"
         ) from None
-
-
-def migrate(engine: sa.Engine, revision: str = "head") -> None:
-    """Bring the schema to `revision` (``head``, ``base`` or a number), in one transaction.
-
-    Several processes may call it at once: an advisory lock lets one of them do the work.
-    """
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    with engine.begin() as connection:
-        connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('bondhu.migrate'))"))
-        config.attributes["connection"] = connection
-        if revision == "base":
-            command.downgrade(config, revision)
-        else:
-            command.upgrade(config, revision)
-        # MLflow keeps an alembic_version table of its own: it gets a schema of its own.
-        connection.execute(sa.text("CREATE SCHEMA IF NOT EXISTS mlflow"))

@@ -40,6 +40,15 @@ app.add_typer(train_app, name="train")
 console = Console(stderr=True)
 """Progress; results go to stdout."""
 
+WIDTH = 118
+"""Of tables where there is no terminal to fit them to."""
+
+
+def result_console() -> Console:
+    """Return a console on stdout, wide enough for tables also in a pipe."""
+    return Console(width=None if sys.stdout.isatty() else WIDTH, soft_wrap=False)
+
+
 NoTrain = Annotated[bool, typer.Option("--no-train", help="Keep these rows out of training.")]
 
 
@@ -149,8 +158,13 @@ def serve(
     host: str = "127.0.0.1",
 ) -> None:
     """Answer over HTTP until stopped."""
+    from serving.model_registry import load_champion_scorer, open_registry  # noqa: PLC0415
+
     settings = read_settings()
     with open_environment(settings) as environment:
+        registry = open_registry(environment.tracking_uri)
+        load_champion_scorer(registry)  # a worker without a model would only start to fail
+        registry.close()
         secret = {"BONDHU_JWT_SECRET": signing_secret(settings)}
         with serving(
             environment.worker_environment() | secret, host=host, port=port, workers=workers
@@ -178,7 +192,7 @@ def demo(
     port: int = 3000,
 ) -> None:
     """Do the whole job, from import to a served list that a like moves."""
-    run_demo(read_settings(), once=once, port=port, console=Console())
+    run_demo(read_settings(), once=once, port=port, console=result_console())
 
 
 EXPECTED = (

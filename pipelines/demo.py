@@ -205,7 +205,10 @@ def _converse(address: str, secret: str, listener: str, console: Console) -> Non
             f"A brand-new listener, personality simulated: {_said(NEWCOMER_PERSONALITY)}",
         )
     )
-    liked, skipped = first["recommendations"][0], first["recommendations"][1]
+    tracks = first["recommendations"]
+    liked = tracks[0]
+    # Of another genre, so that the two do not speak to the same states.
+    skipped = next((t for t in tracks if t["genre"] != liked["genre"]), tracks[1])
     for track, kind in ((liked, "like"), (skipped, "skip")):
         answer = client.post(
             "/v1/feedback",
@@ -247,15 +250,15 @@ def _ranking(answer: Json, title: str, before: Mapping[str, Json] | None = None)
     table = Table(
         title=f"{title}\n{metadata['cold_start_stage']}: {weights} (scorer"
         f" {metadata['models']['scorer']}; {metadata['total_candidates']} candidates,"
-        f" {metadata['response_time_ms']:.0f} ms, {metadata['cache']})"
+        f" {metadata['response_time_ms']:.0f} ms, {metadata['cache']})",
+        expand=True,
     )
-    table.add_column("#", justify="right")
+    table.add_column("#", justify="right", no_wrap=True)
     if before is not None:
-        table.add_column("was", justify="right")
-    table.add_column("track", overflow="ellipsis", no_wrap=True, max_width=42)
-    table.add_column("score", justify="right")
-    for key in [*keys, "rl"]:
-        table.add_column(key[:11], justify="right")
+        table.add_column("was", justify="right", no_wrap=True)
+    table.add_column("track", overflow="ellipsis", no_wrap=True, ratio=1)
+    for key in ["score", *keys, "rl"]:
+        table.add_column(key, justify="right", no_wrap=True)
     for track in answer["recommendations"][:SHOWN]:
         cells = [str(track["rank"])]
         if before is not None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from features.database import check, connect, migrate, mlflow_uri
+from features.database import check, connect, mlflow_uri
+from features.migrations import migrate
 from features.settings import ROOT, Settings
 from pipelines.servers import Endpoints, open_servers
 from pipelines.servers.folders import private_folder

@@ -63,6 +63,7 @@ def serving(
         env={
             **environment,
             "BENTOML_DO_NOT_TRACK": "True",
+            "BENTOML_QUIET": "True",  # warnings and errors only
             "BENTOML_CONFIG_OPTIONS": f"services.bondhu.workers={workers}",
         },
         start_new_session=True,  # one group to stop, and no Ctrl-C before we say so

@@ -109,6 +109,10 @@ class Catalogue:
         """Return the id of a row."""
         return bytes(self.ids[row]).decode()
 
+    def warm(self) -> None:
+        """Work out what is kept of the catalogue, so that no first caller waits for it."""
+        _ = self.tracks.states, self.by_popularity, self.by_release
+
     @cached_property
     def by_popularity(self) -> IndexArray:
         """Rows from the most popular to the least; ties and unknowns by id."""

@@ -3,6 +3,8 @@
 import asyncio
 import gc
 import logging
+import os
+import signal
 import time
 import uuid
 from collections.abc import Callable
@@ -12,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from features.assessments import save_assessment
 from features.catalogue import build_id, load_catalogue
-from features.database import connect
+from features.database import connect, mlflow_uri
 from features.listeners import ensure_user
 from features.recommendations import drop_lists
 from features.settings import Settings
@@ -24,7 +26,7 @@ from serving.feedback import FeedbackLog, Received, check
 from serving.journal import Journal
 from serving.list_building import RankingSettings
 from serving.metrics import DEGRADED, MODEL_REFUSED
-from serving.model_registry import champion, load_champion_scorer
+from serving.model_registry import champion_version, load_champion_scorer, open_registry
 from serving.problems import ServiceProblem, unavailable
 from serving.rate_limit import LocalLimit
 from serving.recommend import Recommender
@@ -67,6 +69,9 @@ class Application:
         self.settings = settings
         self.now = now
         self.engine = connect(settings.database_url, pool_size=8)
+        self.registry = open_registry(
+            settings.mlflow_tracking_uri or mlflow_uri(settings.database_url)
+        )
         self.cache = Cache(settings.redis_url, connections=connections)
         self.edge_cache = AsyncEdgeCache(settings.redis_url, connections=2 * connections)
         self.local_limit = LocalLimit(lambda: int(time.monotonic() * 1000))
@@ -111,6 +116,7 @@ class Application:
         gc.freeze()
         gc.set_threshold(2_000, 25, 1_000)
         self._refresher = asyncio.create_task(self._refresh_forever())
+        self._refresher.add_done_callback(_end_worker)
 
     async def close(self) -> None:
         """Tell what is pending, and let all connections go."""
@@ -119,10 +125,11 @@ class Application:
         await asyncio.to_thread(self._house_keep)
         await self.edge_cache.close()
         self.cache.close()
+        self.registry.close()
         self.engine.dispose()
 
     def _load(self) -> Served:
-        return Served.of(load_catalogue(self.engine), load_champion_scorer(self.engine))
+        return Served.of(load_catalogue(self.engine), load_champion_scorer(self.registry))
 
     async def _refresh_forever(self) -> None:
         while True:
@@ -152,9 +159,8 @@ class Application:
         if build_id(self.engine) != named.build_id:
             named = load_catalogue(self.engine)
         try:
-            version, _ = champion(self.engine, "scorer")
-            if version != scorer.version:
-                scorer = load_champion_scorer(self.engine)
+            if champion_version(self.registry, "scorer") != scorer.version:
+                scorer = load_champion_scorer(self.registry)
         except ModelFormatError as error:
             MODEL_REFUSED.inc()
             log.error("Keeping scorer %d: %s", scorer.version, error)
@@ -196,3 +202,10 @@ class Application:
             )
             drop_lists(connection, user_id)
         self.cache.drop_lists(user_id, pools=True)
+
+
+def _end_worker(refresher: "asyncio.Task[None]") -> None:
+    """End a worker whose housekeeping broke: a fresh one is better than one that goes stale."""
+    if not refresher.cancelled() and (error := refresher.exception()):
+        log.critical("Housekeeping broke, the worker ends", exc_info=error)
+        os.kill(os.getpid(), signal.SIGTERM)

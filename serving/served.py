@@ -23,6 +23,7 @@ class Served:
 
         Pools in the cache hold rows by number, so the ids behind the numbers are part of the name.
         """
+        named.catalogue.warm()
         digest = hashlib.sha256(named.catalogue.ids.tobytes()).hexdigest()[:8]
         return cls(named, f"{named.build_id}-{digest}", scorer)
 

@@ -13,7 +13,8 @@ import redis
 import sqlalchemy as sa
 from hypothesis import settings
 
-from features.database import connect, migrate
+from features.database import connect
+from features.migrations import migrate
 from pipelines.servers import Endpoints, open_servers
 
 ROOT = Path(__file__).resolve().parent.parent

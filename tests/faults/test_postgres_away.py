@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from serving_world import opened, register
+from pydantic import SecretStr
+from serving_world import SECRET, opened, register
 
-from features.database import connect, migrate
+from features.database import connect
+from features.migrations import migrate
 from features.settings import Settings
 from pipelines.servers import Postgres
 from recommender.scoring import PRIOR
@@ -56,7 +58,7 @@ async def test_feedback_is_journalled_then_told(
         settings = Settings(
             database_url=postgres.url,
             redis_url=redis_url,
-            bondhu_jwt_secret="a secret of more than thirty-two bytes",
+            bondhu_jwt_secret=SecretStr(SECRET),
             bondhu_home=tmp_path / "home",
             bondhu_journal=journal,
         )

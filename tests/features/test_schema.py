@@ -3,7 +3,7 @@
 import pytest
 import sqlalchemy as sa
 
-from features.database import migrate
+from features.migrations import migrate
 
 COLUMNS = {
     "listening_history": "user_id track_id track_name artist_name played_at play_count "

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sqlalchemy as sa
+from pydantic import SecretStr
 from serving_world import SECRET, register
 
 from features.settings import Settings
@@ -70,7 +71,7 @@ def settings(world: sa.Engine, database_url: str, redis_url: str, tmp_path: Path
     return Settings(
         database_url=database_url,
         redis_url=redis_url,
-        bondhu_jwt_secret=SECRET,
+        bondhu_jwt_secret=SecretStr(SECRET),
         bondhu_home=tmp_path / "home",
         bondhu_exploration=0.0,
         user_rate_limit=1000,

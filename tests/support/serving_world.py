@@ -29,11 +29,14 @@ def register(engine: sa.Engine, folder: Path, version: int, scorer: Scorer) -> N
     content = scorer.to_json()
     (artifacts / "scorer.json").write_text(content)
     digest = hashlib.sha256(content.encode()).hexdigest()
-    (artifacts / "manifest.json").write_text(json.dumps({"scorer.json": digest}))
+    manifest = json.dumps({"scorer.json": digest})
+    (artifacts / "manifest.json").write_text(manifest)
     with engine.begin() as connection:
         for statement in (
             "CREATE TABLE IF NOT EXISTS mlflow.model_versions"
             " (name text, version int, storage_location text)",
+            "CREATE TABLE IF NOT EXISTS mlflow.model_version_tags"
+            " (name text, version int, key text, value text)",
             "CREATE TABLE IF NOT EXISTS mlflow.registered_model_aliases"
             " (alias text, version int, name text, PRIMARY KEY (name, alias))",
         ):
@@ -41,6 +44,13 @@ def register(engine: sa.Engine, folder: Path, version: int, scorer: Scorer) -> N
         connection.execute(
             sa.text("INSERT INTO mlflow.model_versions VALUES ('scorer', :version, :location)"),
             {"version": version, "location": str(artifacts.parent)},
+        )
+        connection.execute(
+            sa.text(
+                "INSERT INTO mlflow.model_version_tags"
+                " VALUES ('scorer', :version, 'manifest_sha256', :hash)"
+            ),
+            {"version": version, "hash": hashlib.sha256(manifest.encode()).hexdigest()},
         )
         connection.execute(
             sa.text(

@@ -22,7 +22,7 @@ FUNCTIONS = (
 
 def upgrade() -> None:
     """Create everything in one transaction."""
-    # exec_driver_sql: the functions' bodies hold ':=' and '::', which text() would take for parameters.
+    # Not text(): it would take the ':=' and '::' of the functions' bodies for parameters.
     op.get_bind().exec_driver_sql(
         Path(__file__).with_suffix(".sql").read_text(encoding="utf-8").replace("%", "%%")
     )
