@@ -62,17 +62,18 @@ def audio_rows(raw: ArrayLike) -> AudioArray:
     return rows.astype(np.float32)
 
 
-def cosine(a: AudioArray, b: AudioArray) -> AudioArray:
+def cosine(a: AudioArray, b: AudioArray, *, unknown: float = np.nan) -> AudioArray:
     """Return the cosine similarity of every row of `a` with every row of `b`.
 
     cos(x, y) = sum x_f y_f / (|x| |y|), both sums and norms over the features known in both rows.
-    Audio rows are never negative, so it lies in [0, 1]; NaN where no feature is shared or one of
-    the rows is all zeros.
+    Audio rows are never negative, so it lies in [0, 1].
 
     Parameters
     ----------
     a, b
         (n, 7) and (m, 7) audio rows.
+    unknown
+        The value where no feature is shared or one of the rows is all zeros.
 
     Returns
     -------
@@ -89,15 +90,16 @@ def cosine(a: AudioArray, b: AudioArray) -> AudioArray:
     array([[1., 1.],
            [1., 1.]], dtype=float32)
     """
+    length_a, length_b = np.sqrt((a * a).sum(axis=1)), np.sqrt((b * b).sum(axis=1))
+    if length_a.all() and length_b.all() and not np.isnan([length_a.sum(), length_b.sum()]).any():
+        complete: AudioArray = (a / length_a[:, None]) @ (b / length_b[:, None]).T
+        np.minimum(complete, np.float32(1), out=complete)
+        return complete
     missing_a, missing_b = np.isnan(a), np.isnan(b)
-    if missing_a.any() or missing_b.any():
-        known_a, known_b = (~missing_a).astype(np.float32), (~missing_b).astype(np.float32)
-        a, b = np.where(missing_a, np.float32(0), a), np.where(missing_b, np.float32(0), b)
-        norms = np.sqrt(((a * a) @ known_b.T) * (known_a @ (b * b).T))
-        dot = a @ b.T
-    else:
-        norms = np.sqrt((a * a).sum(1))[:, None] * np.sqrt((b * b).sum(1))[None, :]
-        dot = a @ b.T
-    with np.errstate(invalid="ignore", divide="ignore"):
-        similarity: AudioArray = np.where(norms > 0, np.clip(dot / norms, 0, 1), np.nan)
-    return similarity.astype(np.float32, copy=False)
+    known_a, known_b = (~missing_a).astype(np.float32), (~missing_b).astype(np.float32)
+    x, y = np.where(missing_a, np.float32(0), a), np.where(missing_b, np.float32(0), b)
+    norms = np.sqrt(((x * x) @ known_b.T) * (known_a @ (y * y).T))
+    similarity = np.full(norms.shape, unknown, dtype=np.float32)
+    np.divide(x @ y.T, norms, out=similarity, where=norms > 0)
+    np.minimum(similarity, np.float32(1), out=similarity)
+    return similarity

@@ -9,12 +9,14 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 import numpy as np
+from numpy.typing import NDArray
 
-from recommender.audio import cosine
+from recommender.audio import FloatArray, cosine
 from recommender.cold_start import Stage
+from recommender.genres import CATEGORY_SLUGS
 from recommender.listener import Listener
 from recommender.personality import match
-from recommender.tracks import Catalogue, IndexArray
+from recommender.tracks import UNKNOWN_DATE, Catalogue, IndexArray
 
 
 class Source(StrEnum):
@@ -50,6 +52,9 @@ SHARES: Mapping[Stage, Mapping[Source, float]] = {
 }
 """Stage -> source -> share of the candidates."""
 
+TIE = 1e-6
+"""What popularity adds where a source thinks the same of two tracks."""
+
 
 def propose(
     catalogue: Catalogue,
@@ -82,51 +87,54 @@ def propose(
         open_[aside] = False
     found: dict[int, Source] = {}
     for source, share in SHARES[listener.stage].items():
-        order = _ordered(source, catalogue, listener, open_)
-        _take(found, order, source, round(share * size), open_)
+        worth = _worth(source, catalogue, listener)
+        _take(found, worth, source, round(share * size), open_)
     if len(found) < size:  # too small a catalogue, or a source that had little to say
-        order = catalogue.by_popularity
-        _take(found, order[open_[order]], Source.POPULAR, size - len(found), open_)
+        worth = _worth(Source.POPULAR, catalogue, listener)
+        _take(found, worth, Source.POPULAR, size - len(found), open_)
     rows = np.array(sorted(found), dtype=np.int64)
     return rows, [found[row] for row in rows.tolist()]
 
 
 def _take(
-    found: dict[int, Source], order: IndexArray, source: Source, count: int, open_: np.ndarray
+    found: dict[int, Source],
+    worth: FloatArray,
+    source: Source,
+    count: int,
+    open_: NDArray[np.bool_],
 ) -> None:
-    rows = order[open_[order]][:count]
+    """Take the `count` open rows of highest worth; -inf: not proposed at all."""
+    worth = np.where(open_, worth, -np.inf)
+    rows = np.argpartition(-worth, min(count, len(worth) - 1))[:count]
+    rows = rows[worth[rows] > -np.inf]
     open_[rows] = False
     found.update(dict.fromkeys(rows.tolist(), source))
 
 
-def _ordered(
-    source: Source, catalogue: Catalogue, listener: Listener, open_: np.ndarray
-) -> IndexArray:
-    """Return rows in the order in which a source proposes them."""
+def _worth(source: Source, catalogue: Catalogue, listener: Listener) -> FloatArray:
+    """Return how much a source thinks of every track.
+
+    Equals go by popularity: a balanced listener gets what is known, not what comes first.
+    """
     tracks = catalogue.tracks
+    popularity = np.nan_to_num(tracks.popularity, nan=0.0)
     if source is Source.POPULAR:
-        return catalogue.by_popularity
+        return popularity
     if source is Source.NEW_RELEASE:
-        return catalogue.by_release
+        dated = tracks.released != UNKNOWN_DATE
+        return np.where(dated, tracks.released + TIE * popularity, -np.inf)
     if source is Source.PERSONALITY:
-        return _best(match(listener.traits, tracks.audio, tracks.genre_terms), catalogue)
+        return match(listener.traits, tracks.audio, tracks.genre_terms) + TIE * popularity
     if source is Source.AUDIO:
         if not len(listener.history_weight):
-            return np.empty(0, dtype=np.int64)
+            return np.full(len(catalogue), -np.inf)
         # The nearest to anything heard, a heavier play reaching further.
-        near = cosine(tracks.audio, listener.history_audio)
-        weight = (listener.history_weight / listener.history_weight.max()).astype(np.float32)
-        return _best(np.nan_to_num(near * weight, nan=0.0).max(axis=1), catalogue)
-    share = np.zeros(len(catalogue))
+        near = cosine(tracks.audio, listener.history_audio, unknown=0.0)
+        near *= (listener.history_weight / listener.history_weight.max()).astype(np.float32)
+        nearest: FloatArray = near.max(axis=1) + TIE * popularity
+        return nearest
+    share = np.zeros(len(CATEGORY_SLUGS) + 1)  # the last place is that of code -1, no category
     for code, value in listener.categories.items():
-        share[tracks.category == code] = value
-    popular = np.nan_to_num(tracks.popularity, nan=0.0)
-    return _best(np.where(share > 0, share + popular, -1.0), catalogue, above=0.0)
-
-
-def _best(value: np.ndarray, catalogue: Catalogue, above: float | None = None) -> IndexArray:
-    # Ties by popularity, then by id: a balanced listener gets what is known, not what is first.
-    order: IndexArray = np.lexsort(
-        (-np.nan_to_num(catalogue.tracks.popularity, nan=0.0), -value)
-    ).astype(np.int64)
-    return order if above is None else order[value[order] > above]
+        share[code] = value
+    worth = share[tracks.category]
+    return np.where(worth > 0, worth + popularity, -np.inf)

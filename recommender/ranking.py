@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from recommender.audio import FloatArray
 from recommender.components import DIVERSITY, KEYS, STATIC
-from recommender.diversity import diversity, pairwise_similarity
+from recommender.diversity import NEW_IN_LIST, UNLIKENESS, diversity, pairwise_similarity
 from recommender.exploration import EpsilonSlots
 from recommender.scoring import Weights
 from recommender.tracks import IndexArray, Tracks
@@ -98,50 +98,33 @@ def rank(
     Ranking
         With score = sum of weight x component + rl_adjustment at every position.
     """
-    n = len(tracks)
     base = rl_adjustment + sum(weights.get(key, 0.0) * components[key] for key in STATIC)
     diversity_weight = weights.get(DIVERSITY, 0.0)
     similarity = pairwise_similarity(tracks.audio)
-    # Artists by small codes, so that a count per artist is an array.
-    _, artist = np.unique(tracks.artist, return_inverse=True)
-    per_artist = np.zeros(n, dtype=np.int64)
-    similarity_sum = np.zeros(n)
-    free = ~rules.never
+    similarity_sum = np.zeros(len(tracks))
+    open_places = _OpenPlaces(tracks, base, diversity_weight, rules)
     places: list[int] = []
     propensities: list[float] = []
     diversities: list[float] = []
-    relaxed: list[str] = []
-    cap, barred = rules.artist_cap, rules.heard | rules.shown
-    steps = _relaxations(rules)
 
-    while len(places) < limit:
-        eligible = free & ~barred
-        if cap is not None:
-            eligible &= per_artist[artist] < cap
-        if not eligible.any():
-            step = next(steps, None)
-            if step is None:
+    score = np.empty(len(tracks))
+    while len(places) < min(limit, len(tracks)):
+        above = max(1, len(places))
+        np.multiply(similarity_sum, -UNLIKENESS * diversity_weight / above, out=score)
+        score += open_places.ceiling
+        chosen, propensity = int(score.argmax()), 1.0
+        if score[chosen] == -np.inf:
+            if not open_places.relax():
                 break
-            name, cap, barred = step
-            if (free & ~barred).any():
-                relaxed.append(name)
             continue
-        now = diversity(
-            similarity_sum / max(1, len(places)), (per_artist[artist] == 0).astype(np.float64)
-        )
-        position = len(places) + 1
-        if policy.explores(position):
-            open_places = np.flatnonzero(eligible)
-            drawn, propensity = policy.draw(len(open_places))
-            chosen = int(open_places[drawn])
-        else:
-            chosen = int(np.argmax(np.where(eligible, base + diversity_weight * now, -np.inf)))
-            propensity = 1.0
+        if policy.explores(len(places) + 1):
+            eligible = np.flatnonzero(open_places.ceiling > -np.inf)
+            drawn, propensity = policy.draw(len(eligible))
+            chosen = int(eligible[drawn])
+        is_new = open_places.take(chosen)
+        diversities.append(float(diversity(similarity_sum[chosen] / above, is_new)))
         places.append(chosen)
         propensities.append(propensity)
-        diversities.append(float(now[chosen]))
-        free[chosen] = False
-        per_artist[artist[chosen]] += 1
         similarity_sum += similarity[chosen]
 
     at = np.array(places, dtype=np.int64)
@@ -152,8 +135,61 @@ def rank(
         rl_adjustment=rl_adjustment[at],
         propensity=np.array(propensities),
         components={key: parts[key] for key in KEYS},
-        relaxed=tuple(relaxed),
+        relaxed=tuple(open_places.relaxed),
     )
+
+
+class _OpenPlaces:
+    """Which candidates may stand next, and their scores but for the likeness to the list.
+
+    `ceiling` is base + weight x diversity at likeness 0, -inf where a candidate may not stand. Only
+    what one choice changes is brought up to date after it.
+    """
+
+    def __init__(
+        self, tracks: Tracks, base: FloatArray, diversity_weight: float, rules: Rules
+    ) -> None:
+        self._base = base
+        self._weight = diversity_weight
+        # Artists by small codes, so that a count per artist is an array.
+        self._artist = np.unique(tracks.artist, return_inverse=True)[1]
+        self._per_artist = np.zeros(len(tracks), dtype=np.int64)
+        self._free = ~rules.never
+        self._cap, self._barred = rules.artist_cap, rules.heard | rules.shown
+        self._steps = _relaxations(rules)
+        self.relaxed: list[str] = []
+        self.ceiling = self._ceilings()
+
+    def _ceilings(self) -> FloatArray:
+        eligible = self._free & ~self._barred
+        if self._cap is not None:
+            eligible &= self._per_artist[self._artist] < self._cap
+        unlike = diversity(0.0, self._per_artist[self._artist] == 0)
+        ceiling: FloatArray = np.where(eligible, self._base + self._weight * unlike, -np.inf)
+        return ceiling
+
+    def take(self, chosen: int) -> bool:
+        """Close a place; return whether its artist is new to the list."""
+        code = self._artist[chosen]
+        self._free[chosen] = False
+        self.ceiling[chosen] = -np.inf
+        self._per_artist[code] += 1
+        if is_new := bool(self._per_artist[code] == 1):
+            self.ceiling[self._artist == code] -= NEW_IN_LIST * self._weight
+        if self._per_artist[code] == self._cap:
+            self.ceiling[self._artist == code] = -np.inf
+        return is_new
+
+    def relax(self) -> bool:
+        """Let the next rule give way; return False once none is left."""
+        step = next(self._steps, None)
+        if step is None:
+            return False
+        name, self._cap, self._barred = step
+        self.ceiling = self._ceilings()
+        if (self.ceiling > -np.inf).any():
+            self.relaxed.append(name)
+        return True
 
 
 def _relaxations(rules: Rules) -> Iterator[tuple[str, None, Mask]]:

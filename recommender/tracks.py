@@ -111,7 +111,7 @@ class Catalogue:
 
     def warm(self) -> None:
         """Work out what is kept of the catalogue, so that no first caller waits for it."""
-        _ = self.tracks.states, self.by_popularity, self.by_release
+        _ = self.tracks.states
 
     @cached_property
     def by_popularity(self) -> IndexArray:
@@ -120,13 +120,6 @@ class Catalogue:
             -np.nan_to_num(self.tracks.popularity, nan=-1), kind="stable"
         )
         return order
-
-    @cached_property
-    def by_release(self) -> IndexArray:
-        """Rows from the newest to the oldest, those without a date left out."""
-        order: IndexArray = np.argsort(-self.tracks.released, kind="stable")
-        dated: IndexArray = order[self.tracks.released[order] != UNKNOWN_DATE]
-        return dated
 
 
 def _places(keys: NDArray[np.bytes_], wanted: Sequence[str]) -> IndexArray:
