@@ -6,6 +6,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from features.users import lock
 from recommender.personality import TRAITS, ideals_of, trait_weight
 from recommender.questionnaires import Assessment
 
@@ -41,10 +42,7 @@ def save_assessment(
     answers: Sequence[int | None] | None = None,
 ) -> None:
     """Store an assessment and make it the active one; earlier ones stay, inactive."""
-    # The row of the listener is the lock: two assessments at once would both be active.
-    connection.execute(
-        sa.text("SELECT FROM users WHERE user_id = :user_id FOR UPDATE"), {"user_id": user_id}
-    )
+    lock(connection, user_id)  # two assessments at once would both be active
     connection.execute(
         sa.text(
             "UPDATE personality_scores SET is_active = false WHERE user_id = :user_id AND is_active"

@@ -63,9 +63,8 @@ def mlflow_uri(database_url: str) -> str:
     'postgresql+psycopg2://ada@db/bondhu?options=-csearch_path%3Dmlflow'
     """
     parsed = sa.make_url(database_url).set(drivername="postgresql+psycopg2")
-    return parsed.update_query_dict({"options": "-csearch_path=mlflow"}).render_as_string(
-        hide_password=False
-    )
+    options = f"{parsed.query.get('options', '')} -csearch_path=mlflow".strip()
+    return parsed.update_query_dict({"options": options}).render_as_string(hide_password=False)
 
 
 def check(engine: sa.Engine) -> None:

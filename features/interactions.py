@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 import sqlalchemy as sa
 
+from features.users import lock
 from recommender.qlearning import learn
 from recommender.replay import BUFFER_SIZE, EPISODES_PER_BATCH, replayed_episodes
 from recommender.rewards import POSITIVE
@@ -57,8 +58,8 @@ class Before(msgspec.Struct, kw_only=True, frozen=True):
         (reward, state, q_value) of the same event, if it came before.
     is_repeat
         Whether the track was played or praised before.
-    last_served_at
-        When its list was last served; None without a list.
+    listed_at, last_served_at
+        When its list was made and last served; None without a list.
     is_listed
         False where a list was named that this listener never got.
     """
@@ -67,11 +68,11 @@ class Before(msgspec.Struct, kw_only=True, frozen=True):
     episode: int
     known: tuple[float, str, float | None] | None
     is_repeat: bool
+    listed_at: datetime | None
     last_served_at: datetime | None
     is_listed: bool
 
 
-_LOCK = sa.text("SELECT FROM users WHERE user_id = :user_id FOR UPDATE")
 _BEFORE = sa.text(
     """
     SELECT last.seq, last.episode, same.reward, same.state, same.q_value,
@@ -79,7 +80,7 @@ _BEFORE = sa.text(
                    AND i.track_id = :track_id AND i.feedback_type = ANY(:positive))
            OR EXISTS (SELECT FROM listening_history h WHERE h.user_id = :user_id
                       AND h.track_id = :track_id) AS is_repeat,
-           list.last_served_at,
+           list.generated_at, list.last_served_at,
            CAST(:recommendation_id AS uuid) IS NULL OR EXISTS (
                SELECT FROM music_recommendations r
                WHERE r.recommendation_id = :recommendation_id AND r.user_id = :user_id) AS is_listed
@@ -99,8 +100,6 @@ _APPEND = sa.text(
         ON CONFLICT (user_id, genre) DO UPDATE SET
             preference = p.preference + (excluded.preference - p.preference) / (p.n + 1),
             n = p.n + 1, updated_at = excluded.updated_at
-    ), stale AS (
-        UPDATE recommendations_cache SET is_valid = false WHERE user_id = :user_id AND is_valid
     )
     INSERT INTO music_interactions
         (event_id, user_id, episode, track_id, feedback_type, reward, state, q_value,
@@ -112,9 +111,8 @@ _APPEND = sa.text(
     RETURNING seq
     """
 )
-_LATEST = sa.text(
-    "SELECT seq, episode FROM music_interactions WHERE user_id = :user_id"
-    " ORDER BY episode DESC LIMIT 1"
+_LAST_EPISODE = sa.text(
+    "SELECT coalesce(max(episode), 0) FROM music_interactions WHERE user_id = :user_id"
 )
 _EXPERIENCES = sa.text(
     "SELECT episode, state, reward, seq FROM music_interactions"
@@ -147,7 +145,7 @@ def look_before(
     recommendation_id: UUID | None,
 ) -> Before:
     """Lock a listener's log until the transaction ends, and return what bears on the next event."""
-    connection.execute(_LOCK, {"user_id": user_id})
+    lock(connection, user_id)
     row = connection.execute(
         _BEFORE,
         {
@@ -158,12 +156,13 @@ def look_before(
             "positive": [kind.value for kind in POSITIVE],
         },
     ).one()
-    seq, episode, reward, state, q_value, is_repeat, last_served_at, is_listed = row
+    seq, episode, reward, state, q_value, is_repeat, listed_at, last_served_at, is_listed = row
     return Before(
         seq=seq or 0,
         episode=episode or 0,
         known=None if state is None else (reward, state, q_value),
         is_repeat=is_repeat,
+        listed_at=listed_at,
         last_served_at=last_served_at,
         is_listed=is_listed,
     )
@@ -172,8 +171,8 @@ def look_before(
 def append(connection: sa.Connection, event: Interaction, q: QState) -> float:
     """Append one event and learn from it; returns Q(state, recommend) right after.
 
-    Also brings the listener's genre preference up to date (the mean reward of the category),
-    marks stored lists as no longer valid, and every tenth episode keeps a snapshot.
+    Also brings the listener's genre preference up to date (the mean reward of the category), and
+    every tenth episode keeps a snapshot. The caller outdates the listener's lists (`users.revise`).
 
     Parameters
     ----------
@@ -208,23 +207,17 @@ def append(connection: sa.Connection, event: Interaction, q: QState) -> float:
     return value
 
 
-def latest(connection: sa.Connection, user_id: str) -> tuple[int, int]:
-    """Return (seq, episode) of a listener's latest event, zeros before the first."""
-    row = connection.execute(_LATEST, {"user_id": user_id}).one_or_none()
-    return (row[0], row[1]) if row else (0, 0)
-
-
 def q_state(connection: sa.Connection, user_id: str) -> QState:
     """Rebuild a listener's Q-table from the latest snapshot and the log after it."""
     q = QState()
     snapshot = connection.execute(_SNAPSHOT, {"user_id": user_id}).one_or_none()
     if snapshot:
         q = QState(seq=snapshot[0], episode=snapshot[1], table=dict(snapshot[2]))
-    # A batch may draw from the whole buffer; without a tenth episode ahead none is drawn.
-    after = max(0, q.episode - BUFFER_SIZE)
-    _, last = latest(connection, user_id)
-    if last // EPISODES_PER_BATCH == q.episode // EPISODES_PER_BATCH:
-        after = q.episode
+    # A batch may draw from the whole buffer. Snapshots are taken at batches, so mostly none is
+    # ahead; the log that a batch needs is read only then.
+    last = connection.execute(_LAST_EPISODE, {"user_id": user_id}).scalar_one()
+    no_batch_ahead = last // EPISODES_PER_BATCH == q.episode // EPISODES_PER_BATCH
+    after = q.episode if no_batch_ahead else max(0, q.episode - BUFFER_SIZE)
     log = connection.execute(_EXPERIENCES, {"user_id": user_id, "after": after}).all()
     known = {episode: (state, reward) for episode, state, reward, _ in log}
     for episode, state, reward, seq in log:

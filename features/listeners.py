@@ -28,7 +28,7 @@ _AUDIO = ", ".join(f"a.{f}" for f in FEATURES)
 _WHO = sa.text(
     """
     SELECT u.created_at, (SELECT min(played_at) FROM plays p WHERE p.user_id = u.user_id),
-           (SELECT count(*) FROM artist_plays ap WHERE ap.user_id = u.user_id)
+           (SELECT count(DISTINCT artist_key) FROM artist_plays ap WHERE ap.user_id = u.user_id)
     FROM users u WHERE u.user_id = :user_id
     """
 )
@@ -98,17 +98,6 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     heard_artists: list[str]
     disliked_tracks: list[str]
     shown_tracks: list[str]
-
-
-def ensure_user(connection: sa.Connection, user_id: str, *, source: str, now: datetime) -> None:
-    """Create the listener at their first authenticated call or import; else change nothing."""
-    connection.execute(
-        sa.text(
-            "INSERT INTO users (user_id, created_at, source) VALUES (:user_id, :now, :source)"
-            " ON CONFLICT DO NOTHING"
-        ),
-        {"user_id": user_id, "now": now, "source": source},
-    )
 
 
 def load_profile(

@@ -10,15 +10,19 @@ import sqlalchemy as sa
 
 _STORE = sa.text(
     """
-    WITH list AS (
+    WITH listener AS (
+        -- Feedback holds this row until it commits: it is either seen here, or comes after.
+        SELECT revision FROM users WHERE user_id = :user_id FOR SHARE
+    ), list AS (
         INSERT INTO recommendations_cache
             (recommendation_id, user_id, cache_key, recommended_tracks_json, scores_json,
              metadata_json, recommendation_type, total_candidates, final_count, generated_at,
              expires_at, user_account_age_days, personality_snapshot, is_valid, last_served_at)
-        VALUES (:recommendation_id, :user_id, :cache_key, CAST(:tracks AS jsonb),
-                CAST(:scores AS jsonb), CAST(:metadata AS jsonb), :recommendation_type,
-                :total_candidates, :final_count, :generated_at, :expires_at, :age_days,
-                CAST(:personality AS jsonb), :is_valid, :generated_at)
+        SELECT :recommendation_id, :user_id, :cache_key, CAST(:tracks AS jsonb),
+               CAST(:scores AS jsonb), CAST(:metadata AS jsonb), :recommendation_type,
+               :total_candidates, :final_count, :generated_at, :expires_at, :age_days,
+               CAST(:personality AS jsonb), :is_valid AND revision = :revision, :generated_at
+        FROM listener
     )
     INSERT INTO music_recommendations
         (recommendation_id, user_id, position, track_id, score, components, rl_adjustment,
@@ -45,9 +49,6 @@ _SERVED = sa.text(
     WHERE c.recommendation_id = s.id
     """
 )
-_DROP = sa.text(
-    "UPDATE recommendations_cache SET is_valid = false WHERE user_id = :user_id AND is_valid"
-)
 
 
 class Impression(msgspec.Struct, kw_only=True, frozen=True):
@@ -63,7 +64,10 @@ class Impression(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class ComputedList(msgspec.Struct, kw_only=True, frozen=True):
-    """A list with all that it was made from."""
+    """A list with all that it was made from.
+
+    `is_valid`: whether it may be served again while the listener's revision stays.
+    """
 
     recommendation_id: UUID
     user_id: str
@@ -80,6 +84,7 @@ class ComputedList(msgspec.Struct, kw_only=True, frozen=True):
     personality: Mapping[str, float]
     generated_at: datetime
     expires_at: datetime
+    revision: int
     is_valid: bool
 
 
@@ -105,6 +110,7 @@ def store_list(connection: sa.Connection, computed: ComputedList) -> None:
             "expires_at": computed.expires_at,
             "age_days": computed.age_days,
             "personality": as_json(computed.personality),
+            "revision": computed.revision,
             "is_valid": computed.is_valid,
             "policy": computed.policy,
             "model_versions": as_json(computed.model_versions),
@@ -129,8 +135,3 @@ def count_servings(
     """Add to lists' counters: recommendation_id -> (servings, time of the latest)."""
     rows = [{"id": str(i), "servings": n, "at": at} for i, (n, at) in servings.items()]
     connection.execute(_SERVED, {"servings": msgspec.json.encode(rows).decode()})
-
-
-def drop_lists(connection: sa.Connection, user_id: str) -> None:
-    """Mark a listener's stored lists as no longer valid."""
-    connection.execute(_DROP, {"user_id": user_id})

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import msgspec
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -22,7 +23,7 @@ from serving import lists
 from serving.application import Application
 from serving.auth import USER_HEADER, Caller
 from serving.cache import Lookup
-from serving.docs import openapi
+from serving.docs import CALLS, openapi
 from serving.feedback import Received
 from serving.metrics import ANSWERS, DEGRADED, LATENCY, LIMITED, LISTS
 from serving.problems import ServiceProblem, problem_response, unavailable
@@ -54,7 +55,7 @@ def build(application: Application) -> Starlette:
             Route("/docs.json", api.docs),
             Route("/", api.page),
         ],
-        exception_handlers={HTTPException: _http_problem},
+        exception_handlers={HTTPException: _http_problem, Exception: _broken},
     )
 
 
@@ -67,15 +68,23 @@ class _Api:
     async def recommend(self, request: Request) -> Response:
         """POST /v1/recommend."""
         started = time.perf_counter()
-        body = await _body(request, RecommendRequest)
+        caller, body = await self._read(request, RecommendRequest)
         served = self._app.served
         plain = not (body.force_refresh or body.candidate_ids is not None)
-        key = served.cache_key(body) if plain else ""
-        caller, looked_up, redis_is_down = await self._admit(request, key)
+        looked_up, redis_is_down = await self._admit(
+            caller, served.cache_key(body) if plain else ""
+        )
+        away = {"redis_down"} if redis_is_down else set()
+        away |= (
+            {"spotify_unavailable"} if body.spotify_token else set()
+        )  # there is no way to it yet
+        degraded = tuple(sorted(away | self._app.away))
         if looked_up.value is not None:
             kept = lists.unpack(looked_up.value)
-            if kept.metadata.expires_at > self._app.now():
-                answer = lists.answer(kept, caller.user_id, body, "hit", started)
+            if kept and kept.metadata.expires_at > self._app.now():
+                answer = lists.answer(
+                    kept, caller.user_id, body, "hit", started=started, degraded=degraded
+                )
                 self._app.servings.add(answer.recommendation_id)
                 return self._ok(request, answer, looked_up, cache="hit")
         try:
@@ -84,13 +93,12 @@ class _Api:
                 caller.user_id,
                 body,
                 served,
-                generation=looked_up.generation,
-                degraded=("redis_down",) if redis_is_down else (),
+                degraded=degraded,
                 started=started,
             )
         except RecommenderError as error:
             raise ServiceProblem(422, str(error)) from None
-        except OperationalError:
+        except (OperationalError, PoolTimeoutError):
             DEGRADED.labels("postgres").inc()
             raise unavailable("the listeners' database") from None
         if answer.metadata.cache == "hit":
@@ -99,8 +107,8 @@ class _Api:
 
     async def feedback(self, request: Request) -> Response:
         """POST /v1/feedback."""
-        body = await _body(request, FeedbackRequest)
-        caller, looked_up, _ = await self._admit(request)
+        caller, body = await self._read(request, FeedbackRequest)
+        looked_up, _ = await self._admit(caller)
         received = Received(user_id=caller.user_id, received_at=self._app.now(), request=body)
         answer = await asyncio.to_thread(self._app.accept_feedback, received)
         if answer is None:
@@ -112,8 +120,8 @@ class _Api:
 
     async def personality(self, request: Request) -> Response:
         """POST /v1/personality."""
-        body = await _body(request, PersonalityRequest)
-        caller, looked_up, _ = await self._admit(request)
+        caller, body = await self._read(request, PersonalityRequest)
+        looked_up, _ = await self._admit(caller)
         if (body.instrument is None) != (body.answers is None) or (
             (body.instrument is None) == (body.scores is None)
         ):
@@ -134,7 +142,7 @@ class _Api:
             await asyncio.to_thread(
                 self._app.assess, caller.user_id, assessment, method=method, answers=body.answers
             )
-        except OperationalError:
+        except (OperationalError, PoolTimeoutError):
             raise unavailable("the listeners' database") from None
         answer = PersonalityResponse(
             scores=assessment.scores,
@@ -153,11 +161,19 @@ class _Api:
         """GET /."""
         return HTMLResponse(self._page)
 
-    async def _admit(self, request: Request, field: str = "") -> tuple[Caller, Lookup, bool]:
-        """Return who calls, what the limit and the list cache say, and whether Redis is down."""
+    async def _read(self, request: Request, type_: type[T]) -> tuple[Caller, T]:
+        """Return who calls and what was sent; a body that makes no sense counts as a call too."""
         caller = self._app.authenticator.authenticate(
             request.headers.get("authorization"), request.headers.get(USER_HEADER)
         )
+        try:
+            return caller, await _body(request, type_)
+        except ServiceProblem:
+            await self._admit(caller)
+            raise
+
+    async def _admit(self, caller: Caller, field: str = "") -> tuple[Lookup, bool]:
+        """Return what the limit and the list cache say, and whether Redis is down."""
         limit = self._app.settings.user_rate_limit
         found = await self._app.edge_cache.look_up(caller.user_id, limit=limit, field=field)
         looked_up = found or self._app.local_limit.look_up(caller.user_id, limit=limit)
@@ -170,8 +186,7 @@ class _Api:
                 f"more than {limit} calls a minute: the next is free in {seconds} seconds",
                 headers | {"Retry-After": seconds},
             )
-        request.state.limit = looked_up
-        return caller, looked_up, found is None
+        return looked_up, found is None
 
     def _limit_headers(self, looked_up: Lookup) -> dict[str, str]:
         return {
@@ -233,3 +248,10 @@ async def _http_problem(_: Request, error: Exception) -> Response:
         error.status_code, HTTPStatus(error.status_code).description
     )
     return problem_response(ServiceProblem(error.status_code, detail, error.headers))
+
+
+async def _broken(request: Request, _: Exception) -> Response:
+    """Answer for what nobody expected; Starlette hands the exception on to the log after this."""
+    route = request.url.path if request.url.path in CALLS else "other"
+    ANSWERS.labels(route, "500").inc()
+    return problem_response(ServiceProblem(500, "something broke that should not have"))

@@ -8,21 +8,21 @@ import signal
 import time
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from features.assessments import save_assessment
 from features.catalogue import build_id, load_catalogue
 from features.database import connect, mlflow_uri
-from features.listeners import ensure_user
-from features.recommendations import drop_lists
 from features.settings import Settings
+from features.users import ensure_user, revise, revised_since
 from recommender.errors import ModelFormatError
 from recommender.questionnaires import Assessment
 from serving.auth import Authenticator
-from serving.cache import AsyncEdgeCache, Cache
-from serving.feedback import FeedbackLog, Received, check
+from serving.cache import LIST_SECONDS, AsyncEdgeCache, Cache
+from serving.feedback import CLOCKS_DIFFER, FeedbackLog, Received, check
 from serving.journal import Journal
 from serving.list_building import RankingSettings
 from serving.metrics import DEGRADED, MODEL_REFUSED
@@ -64,8 +64,13 @@ class Application:
                 "BONDHU_JWT_SECRET is not set: the service refuses to start without a way to tell"
                 " who calls"
             )
-        # Three pools a worker: the edge's, and two databases for computations.
-        connections = max(1, settings.redis_max_connections // (4 * workers))
+        # Four shares a worker: two for the edge, and one for each database of computations.
+        connections = settings.redis_max_connections // (4 * workers)
+        if connections == 0:
+            raise ValueError(
+                f"REDIS_MAX_CONNECTIONS {settings.redis_max_connections} is too little for"
+                f" {workers} workers: each needs 4"
+            )
         self.settings = settings
         self.now = now
         self.engine = connect(settings.database_url, pool_size=8)
@@ -91,6 +96,8 @@ class Application:
         )
         self.feedback_log = FeedbackLog(self.engine, self.cache, flush=self.servings.flush)
         self.journal = Journal(settings.home / "journal") if settings.bondhu_journal else None
+        self.away: frozenset[str] = frozenset()
+        self._look_back_to: datetime | None = now() - timedelta(seconds=LIST_SECONDS)
         self._served: Served | None = None
         self._refresher: asyncio.Task[None] | None = None
 
@@ -138,23 +145,50 @@ class Application:
 
     def _house_keep(self) -> None:
         """Tell the journal and the counters, and swap in new versions; one attempt."""
-        self.cache.make_up()
+        away = set()
         try:
             if self.journal:
                 told = self.journal.tell(
                     lambda received: self.feedback_log.accept(received, self.served),
-                    refused=ServiceProblem,
+                    refused=(
+                        ServiceProblem,
+                        ValueError,
+                        ArithmeticError,
+                        IntegrityError,
+                        DataError,
+                    ),
                 )
                 if told:
                     log.info("Told Postgres %d journalled feedbacks", told)
             self.servings.flush()
-            self._swap()
-        except OperationalError as error:
+            self._reconcile()
+            if not self._swap():
+                away.add("model_stale")
+        except (OperationalError, PoolTimeoutError) as error:
             DEGRADED.labels("postgres").inc()
-            log.warning("PostgreSQL is away, trying again: %s", str(error.orig).strip())
+            away.add("postgres_down")
+            log.warning("PostgreSQL is away, trying again: %s", str(error).splitlines()[0])
+        self.away = frozenset(away)
 
-    def _swap(self) -> None:
-        now = self.served
+    def _reconcile(self) -> None:
+        """Outdate lists in Redis that are outdated in Postgres only.
+
+        That happens where Redis was away, or a worker ended, between an event's commit and its word
+        to Redis: a new worker looks back over the life of a list, any worker over an outage.
+        """
+        if self.cache.has_missed and self._look_back_to is None:
+            self._look_back_to = self.now() - CLOCKS_DIFFER
+        if self._look_back_to is None or not self.cache.answers():
+            return
+        self.cache.has_missed = False
+        with self.engine.connect() as connection:
+            revised = revised_since(connection, self._look_back_to)
+        if all(self.cache.outdate_lists(user_id, revision) for user_id, revision in revised):
+            self._look_back_to = None
+
+    def _swap(self) -> bool:
+        """Take over a new build and a new champion; return False if the champion is refused."""
+        now, is_fresh = self.served, True
         named, scorer = now.catalogue, now.scorer
         if build_id(self.engine) != named.build_id:
             named = load_catalogue(self.engine)
@@ -162,11 +196,14 @@ class Application:
             if champion_version(self.registry, "scorer") != scorer.version:
                 scorer = load_champion_scorer(self.registry)
         except ModelFormatError as error:
-            MODEL_REFUSED.inc()
-            log.error("Keeping scorer %d: %s", scorer.version, error)
+            is_fresh = False
+            if "model_stale" not in self.away:
+                MODEL_REFUSED.inc()
+                log.error("Keeping scorer %d: %s", scorer.version, error)
         if named is not now.catalogue or scorer is not now.scorer:
             self._served = Served.of(named, scorer)
             log.info("Now serving scorer %d on %s", scorer.version, self._served.catalogue_version)
+        return is_fresh
 
     def accept_feedback(self, received: Received) -> FeedbackResponse | None:
         """Append a feedback; None once it is on disk only, Postgres being away.
@@ -178,11 +215,11 @@ class Application:
         """
         try:
             return self.feedback_log.accept(received, self.served)
-        except OperationalError as error:
+        except (OperationalError, PoolTimeoutError) as error:
             DEGRADED.labels("postgres").inc()
             if self.journal is None:
                 raise unavailable("the feedback log") from None
-            log.warning("Journalling feedback, PostgreSQL is away: %s", str(error.orig).strip())
+            log.warning("Journalling feedback, PostgreSQL is away: %s", str(error).splitlines()[0])
         check(received, self.served)
         try:
             self.journal.append(received)
@@ -200,8 +237,8 @@ class Application:
             save_assessment(
                 connection, user_id, assessment, method=method, now=now, answers=answers
             )
-            drop_lists(connection, user_id)
-        self.cache.drop_lists(user_id, pools=True)
+            revision = revise(connection, user_id)
+        self.cache.outdate_lists(user_id, revision)
 
 
 def _end_worker(refresher: "asyncio.Task[None]") -> None:

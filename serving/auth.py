@@ -77,17 +77,18 @@ class Authenticator:
         except jwt.InvalidTokenError as error:
             raise _unauthorized(f"the token is not valid: {error}") from None
         app_metadata = claims.get("app_metadata")
-        role = claims.get("role") or (
-            app_metadata.get("role") if isinstance(app_metadata, dict) else None
-        )
+        # Supabase's own top-level role is 'authenticated': both places count.
+        roles = {claims.get("role")}
+        if isinstance(app_metadata, dict):
+            roles.add(app_metadata.get("role"))
         user_id = claims["sub"]
         if acting_for is not None:
-            if role != "service":
+            if "service" not in roles:
                 raise ServiceProblem(403, "only a token with role service may send X-Bondhu-User")
             user_id = acting_for
         if not 1 <= len(user_id) <= LONGEST_USER_ID or "\0" in user_id:
             raise _unauthorized("a listener's id has 1 to 128 characters")
-        return Caller(user_id=user_id, is_admin=role == "admin")
+        return Caller(user_id=user_id, is_admin="admin" in roles)
 
 
 def _unauthorized(detail: str) -> ServiceProblem:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from features import interactions
 from features.interactions import Before, Interaction
-from features.listeners import ensure_user
+from features.users import ensure_user, revise
 from recommender.genres import CATEGORY_SLUGS, OTHER
 from recommender.personality import TRAITS
 from recommender.qlearning import join_state, listener_state
@@ -23,8 +23,11 @@ from serving.problems import ServiceProblem
 from serving.schemas import FeedbackRequest, FeedbackResponse
 from serving.served import Served
 
-FUTURE_ALLOWED = timedelta(minutes=5)
-"""Clocks of callers differ; an event further ahead is refused."""
+CLOCKS_DIFFER = timedelta(minutes=5)
+"""How far callers' clocks may be off; an event further ahead is refused."""
+
+OLDEST = timedelta(days=366)
+"""How long a caller may keep an event; one from further back is refused."""
 
 _TRAITS = sa.text("SELECT * FROM get_active_personality_profile(:user_id)")
 
@@ -66,7 +69,6 @@ class FeedbackLog:
             )
             if before.known:
                 earned, state, q_value = before.known
-                self._cache.drop_lists(user_id, pools=False)
                 return FeedbackResponse(
                     event_id=request.event_id,
                     reward=earned,
@@ -83,8 +85,9 @@ class FeedbackLog:
             if q is None or q.seq != before.seq:
                 q = interactions.q_state(connection, user_id)
             q_value = interactions.append(connection, event, q)
+            revision = revise(connection, user_id)
         self._cache.store_q_state(user_id, q)
-        self._cache.drop_lists(user_id, pools=False)
+        self._cache.outdate_lists(user_id, revision)
         FEEDBACK.labels(request.feedback_type).inc()
         return FeedbackResponse(
             event_id=event.event_id,
@@ -121,7 +124,7 @@ class FeedbackLog:
                 Feedback(request.feedback_type),
                 share=listened_share(request.listen_duration_ms, duration),
                 is_repeat=before.is_repeat,
-                is_quick=is_quick(occurred_at, request.listen_duration_ms, before.last_served_at),
+                is_quick=is_quick(occurred_at, request.listen_duration_ms, before),
                 fits_context=context_fits(request.context, tracks.audio[row]),
             ),
             state=join_state(listener_state(traits), halves[place[row]]),
@@ -142,31 +145,29 @@ def check(received: Received, served: Served) -> int:
     Raises
     ------
     ServiceProblem
-        404 for an unknown track, 422 for an event from the future.
+        404 for an unknown track, 422 for an event from the future or from over a year ago.
     """
     request = received.request
-    if request.occurred_at and request.occurred_at > received.received_at + FUTURE_ALLOWED:
-        raise ServiceProblem(422, f"occurred_at {request.occurred_at.isoformat()} is in the future")
+    occurred_at = request.occurred_at
+    if occurred_at is not None:
+        if occurred_at > received.received_at + CLOCKS_DIFFER:
+            raise ServiceProblem(422, f"occurred_at {occurred_at.isoformat()} is in the future")
+        if occurred_at < received.received_at - OLDEST:
+            raise ServiceProblem(422, f"occurred_at {occurred_at.isoformat()} is over a year ago")
     row = int(served.catalogue.catalogue.rows_of([request.track_id])[0])
     if row < 0:
         raise ServiceProblem(404, f"no track is called '{request.track_id}'")
     return row
 
 
-def is_quick(
-    occurred_at: datetime, listen_duration_ms: int | None, last_served_at: datetime | None
-) -> bool:
+def is_quick(occurred_at: datetime, listen_duration_ms: int | None, before: Before) -> bool:
     """Return whether listening began at most 30 s after the list was last served.
 
-    Examples
-    --------
-    >>> served = datetime.fromisoformat("2026-01-01T12:00:00Z")
-    >>> is_quick(served + timedelta(seconds=200), 180_000, served)
-    True
-    >>> is_quick(served + timedelta(seconds=211), 180_000, served), is_quick(served, None, None)
-    (False, False)
+    What happened before the list was made is no answer to it, and not quick.
     """
-    if last_served_at is None:
+    if before.listed_at is None or before.last_served_at is None:
+        return False
+    if occurred_at < before.listed_at - CLOCKS_DIFFER:
         return False
     began_at = occurred_at - timedelta(milliseconds=listen_duration_ms or 0)
-    return (began_at - last_served_at).total_seconds() * 1000 <= QUICK_MS
+    return (began_at - before.last_served_at).total_seconds() * 1000 <= QUICK_MS

@@ -6,6 +6,7 @@ nothing, so a crash in between loses and doubles nothing.
 """
 
 import fcntl
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from serving.feedback import Received
 
 FILE = "feedback.jsonl"
 REFUSED = "refused.jsonl"
+
+log = logging.getLogger("bondhu.journal")
 
 
 class Journal:
@@ -32,6 +35,12 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (folder / FILE).touch(mode=0o600)
+        directory = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(directory)  # the file itself must survive a crash, not only its lines
+        finally:
+            os.close(directory)
 
     @contextmanager
     def _locked(self) -> Iterator[BinaryIO]:
@@ -59,12 +68,11 @@ class Journal:
 
     def is_empty(self) -> bool:
         """Return whether there is nothing to tell."""
-        try:
-            return (self._folder / FILE).stat().st_size == 0
-        except FileNotFoundError:
-            return True
+        return (self._folder / FILE).stat().st_size == 0
 
-    def tell(self, accept: Callable[[Received], object], refused: type[Exception]) -> int:
+    def tell(
+        self, accept: Callable[[Received], object], refused: tuple[type[Exception], ...]
+    ) -> int:
         """Tell every feedback in order, and empty the journal.
 
         Parameters
@@ -74,7 +82,7 @@ class Journal:
             nothing is cut off.
         refused
             Raised for a feedback that will never be stored (its track has gone, say): it is moved
-            to `refused.jsonl`.
+            to `refused.jsonl`, for somebody to look at.
 
         Returns
         -------
@@ -83,15 +91,19 @@ class Journal:
         if self.is_empty():
             return 0
         told = 0
+        unusable: tuple[type[Exception], ...] = (*refused, msgspec.DecodeError)
         with self._locked() as file:
             file.seek(0)
             for line in file.read().splitlines():
                 try:
                     accept(msgspec.json.decode(line, type=Received))
                     told += 1
-                except (refused, msgspec.DecodeError):
+                except unusable as error:
+                    log.warning("A journalled feedback is put aside in %s: %s", REFUSED, error)
                     with (self._folder / REFUSED).open("ab") as aside:
                         aside.write(line + b"\n")
+                        aside.flush()
+                        os.fsync(aside.fileno())
             os.ftruncate(file.fileno(), 0)
             os.fsync(file.fileno())
         return told

@@ -54,11 +54,16 @@ def build(
     settings: RankingSettings,
     recommendation_id: UUID,
     now: datetime,
-    degraded: tuple[str, ...],
+    revision: int,
 ) -> tuple[KeptList, ComputedList]:
     """Rank a pool; return the list as callers get it, and as the log keeps it.
 
     The candidates of a caller are ranked as they are: no exclusion, no artist cap, no exploration.
+
+    Parameters
+    ----------
+    revision
+        Of the listener, when what the list is made from was read.
     """
     by_caller = request.candidate_ids is not None
     # The list's own id seeds its draws: what was drawn can be drawn again.
@@ -77,10 +82,8 @@ def build(
         policy=policy,
         limit=len(pool.rows) if by_caller else LONGEST + RESERVES,
     )
-    without = [*degraded]
-    if not profile.traits:
-        without.append("personality_default")
-    if "artist_cap" in ranking.relaxed:
+    without = [] if profile.traits else ["personality_default"]
+    if ranking.relaxed.get("artist_cap", LONGEST + 1) <= LONGEST:  # the reserves may be less strict
         without.append("cap_relaxed")
     asked = request.candidate_ids or []
     known = catalogue.rows_of(asked) >= 0
@@ -134,9 +137,18 @@ def build(
         personality=profile.traits,
         generated_at=now,
         expires_at=kept.metadata.expires_at,
+        revision=revision,
         is_valid=not by_caller,
     )
     return kept, computed
+
+
+def excluded_rows(listener: Listener, settings: RankingSettings) -> IndexArray:
+    """Return the catalogue rows that a list leaves out while there is enough else."""
+    rows = [listener.disliked]
+    rows += [listener.heard] if settings.exclude_heard else []
+    rows += [listener.shown] if settings.exclude_shown else []
+    return np.unique(np.concatenate(rows))
 
 
 def _rules(pool: Pool, listener: Listener, settings: RankingSettings, *, by_caller: bool) -> Rules:

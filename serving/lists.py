@@ -31,13 +31,22 @@ def pack(kept: KeptList) -> bytes:
     return msgspec.msgpack.encode(kept)
 
 
-def unpack(value: bytes) -> KeptList:
-    """Return a list from a cache's bytes."""
-    return _decoder.decode(value)
+def unpack(value: bytes) -> KeptList | None:
+    """Return a list from a cache's bytes, None if another release wrote something else."""
+    try:
+        return _decoder.decode(value)
+    except msgspec.DecodeError:
+        return None
 
 
 def answer(
-    kept: KeptList, user_id: str, request: RecommendRequest, cache: CacheResult, started: float
+    kept: KeptList,
+    user_id: str,
+    request: RecommendRequest,
+    cache: CacheResult,
+    *,
+    started: float,
+    degraded: tuple[str, ...],
 ) -> RecommendResponse:
     """Cut a kept list to what one call asked for.
 
@@ -47,6 +56,8 @@ def answer(
     ----------
     started
         `time.perf_counter` when the call came in.
+    degraded
+        What this answer goes without, beside what the list was made without.
     """
     tracks: Sequence[RecommendedTrack] = kept.tracks[: request.max_results]
     if request.exclude_ids:
@@ -64,6 +75,7 @@ def answer(
         metadata=msgspec.structs.replace(
             kept.metadata,
             cache=cache,
+            degraded=[*degraded, *kept.metadata.degraded],
             response_time_ms=round((time.perf_counter() - started) * 1000, 3),
         ),
     )

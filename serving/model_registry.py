@@ -195,8 +195,7 @@ def _checked(registry: ModelRegistry, champion: Champion, file: str) -> bytes:
             f"{file} of version {champion.version} cannot be read ({error}): is the folder of"
             " artifacts within reach?"
         ) from None
-    expected = champion.manifest_sha256
-    if expected is not None and _sha256(manifest) != expected:
+    if _sha256(manifest) != champion.manifest_sha256:
         raise ModelFormatError(f"version {champion.version} is not what was registered")
     if _sha256(content) != hashes.get(file):
         raise ModelFormatError(f"{file} of version {champion.version} is not what was registered")

@@ -12,6 +12,7 @@ SOURCES = tuple(Source)
 
 
 class _Packed(msgspec.Struct, array_like=True, frozen=True):
+    basis: str
     rows: bytes
     sources: bytes
     components: dict[str, bytes]
@@ -38,10 +39,10 @@ class Pool(msgspec.Struct, frozen=True):
         """Return the candidates' columns."""
         return catalogue.tracks.take(self.rows)
 
-    def pack(self) -> bytes:
+    def pack(self, basis: str) -> bytes:
         """Return the pool as a cache holds it."""
         parts = {key: value.tobytes() for key, value in self.components.items()}
-        packed = _Packed(self.rows.tobytes(), self.sources.astype(np.uint8).tobytes(), parts)
+        packed = _Packed(basis, self.rows.tobytes(), self.sources.astype(np.uint8).tobytes(), parts)
         return msgspec.msgpack.encode(packed)
 
 
@@ -53,9 +54,20 @@ def judge(
     return Pool(rows, places, evaluate(listener, catalogue.tracks.take(rows)))
 
 
-def unpack(value: bytes) -> Pool:
-    """Return a pool from a cache's bytes."""
-    packed = msgspec.msgpack.decode(value, type=_Packed)
+def basis(listener: Listener) -> str:
+    """Return what of a listener a pool depends on and feedback leaves alone."""
+    traits = ",".join(f"{trait}={value:g}" for trait, value in sorted(listener.traits.items()))
+    return f"{listener.stage}|{traits}"
+
+
+def unpack(value: bytes, basis: str) -> Pool | None:
+    """Return a pool from a cache's bytes, None if it was made on another basis or release."""
+    try:
+        packed = msgspec.msgpack.decode(value, type=_Packed)
+    except msgspec.DecodeError:
+        return None
+    if packed.basis != basis or set(packed.components) != set(STATIC):
+        return None
     return Pool(
         np.frombuffer(packed.rows, dtype=np.int64),
         np.frombuffer(packed.sources, dtype=np.uint8),

@@ -40,4 +40,4 @@ class LocalLimit:
             calls.append(now)
         full = len(calls) >= limit
         reset = calls[0] + WINDOW_MS - now if full else 0
-        return Lookup(allowed, limit - len(calls), reset, 0, None)
+        return Lookup(allowed, limit - len(calls), reset, None)

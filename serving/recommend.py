@@ -13,7 +13,8 @@ import numpy as np
 import sqlalchemy as sa
 
 from features import interactions, recommendations
-from features.listeners import Profile, ensure_user, listener_of, load_profile
+from features.listeners import Profile, listener_of, load_profile
+from features.users import Standing, ensure_user, standing
 from recommender.candidates import Source, propose
 from recommender.errors import UnknownGenreError
 from recommender.genres import CATEGORY_SLUGS, normalise_genre, slug
@@ -21,7 +22,7 @@ from recommender.listener import Listener
 from recommender.tracks import Catalogue, IndexArray
 from serving import pools
 from serving.cache import Cache
-from serving.list_building import RankingSettings, build
+from serving.list_building import RankingSettings, build, excluded_rows
 from serving.lists import CacheResult, KeptList, answer, pack
 from serving.pools import Pool
 from serving.schemas import ListMetadata, RecommendedTrack, RecommendRequest, RecommendResponse
@@ -52,7 +53,6 @@ class Recommender:
         request: RecommendRequest,
         served: Served,
         *,
-        generation: int,
         degraded: tuple[str, ...],
         started: float,
     ) -> RecommendResponse:
@@ -60,8 +60,8 @@ class Recommender:
 
         Parameters
         ----------
-        generation
-            Of the listener's lists when the call came in: feedback since then outdates the result.
+        degraded
+            What this answer goes without.
         started
             `time.perf_counter` when the call came in.
 
@@ -74,13 +74,14 @@ class Recommender:
         key = served.cache_key(request)
         by_caller = request.candidate_ids is not None
         with self._engine.begin() as connection:
+            stands = self._standing(connection, user_id, now)
             if not (request.force_refresh or by_caller):
                 kept = _second_level(connection, user_id, key, now)
                 if kept:
-                    self._cache.store_list(user_id, key, pack(kept), generation)
-                    return answer(kept, user_id, request, "hit", started)
-            profile = self._profile(connection, user_id, now)
-            q = self._q_state(connection, user_id)
+                    self._cache.store_list(user_id, key, pack(kept), stands.revision)
+                    return answer(kept, user_id, request, "hit", started=started, degraded=degraded)
+            profile = self._profile(connection, user_id, served, stands, now)
+            q = self._q_state(connection, user_id, stands)
             listener = listener_of(profile, served.catalogue.catalogue, now=now, q_table=q.table)
             pool, cached = self._pool(user_id, request, served, listener)
             kept, computed = build(
@@ -92,29 +93,43 @@ class Recommender:
                 settings=self._settings,
                 recommendation_id=self._new_id(),
                 now=now,
-                degraded=degraded,
+                revision=stands.revision,
             )
             recommendations.store_list(connection, computed)
         if not by_caller:
-            self._cache.store_list(user_id, key, pack(kept), generation)
-        return answer(kept, user_id, request, cached, started)
+            self._cache.store_list(user_id, key, pack(kept), stands.revision)
+        return answer(kept, user_id, request, cached, started=started, degraded=degraded)
 
-    def _profile(self, connection: sa.Connection, user_id: str, now: datetime) -> Profile:
-        profile = self._cache.profile(user_id)
+    def _standing(self, connection: sa.Connection, user_id: str, now: datetime) -> Standing:
+        found = standing(connection, user_id)
+        if found is None:
+            ensure_user(connection, user_id, source="api", now=now)
+            found = Standing(revision=0, seq=0)
+        return found
+
+    def _profile(
+        self,
+        connection: sa.Connection,
+        user_id: str,
+        served: Served,
+        stands: Standing,
+        now: datetime,
+    ) -> Profile:
+        # Feedback and assessments raise the revision, imports the feature build.
+        basis = f"{stands.revision}|{served.catalogue_version}"
+        shown = self._settings.exclude_shown  # changes with every list: not kept
+        profile = None if shown else self._cache.profile(user_id, basis)
         if profile is None:
-            shown = self._settings.exclude_shown
             profile = load_profile(connection, user_id, now=now, with_shown=shown)
-            if profile is None:
-                ensure_user(connection, user_id, source="api", now=now)
-                profile = load_profile(connection, user_id, now=now, with_shown=shown)
-                assert profile is not None  # noqa: S101 - the row was just written
-            self._cache.store_profile(profile)
+            assert profile is not None  # noqa: S101 - `_standing` saw or wrote the row
+            self._cache.store_profile(profile, basis)
         return profile
 
-    def _q_state(self, connection: sa.Connection, user_id: str) -> interactions.QState:
-        seq, _ = interactions.latest(connection, user_id)
+    def _q_state(
+        self, connection: sa.Connection, user_id: str, stands: Standing
+    ) -> interactions.QState:
         q = self._cache.q_state(user_id)
-        if q is None or q.seq != seq:  # Redis was emptied, or missed an event: the log knows
+        if q is None or q.seq != stands.seq:  # Redis was emptied, or missed an event
             q = interactions.q_state(connection, user_id)
             self._cache.store_q_state(user_id, q)
         return q
@@ -128,16 +143,20 @@ class Recommender:
             rows = rows[rows >= 0]
             return pools.judge(catalogue, listener, rows, [Source.CALLER] * len(rows)), "miss"
         key = served.cache_key(request)
+        basis = pools.basis(listener)
         if not request.force_refresh and (found := self._cache.pool(user_id, key)):
-            return pools.unpack(found), "rerank"
+            pool = pools.unpack(found, basis)
+            if pool is not None:
+                return pool, "rerank"
         rows, sources = propose(
             catalogue,
             listener,
             size=self._settings.candidates,
             within=_rows_of_genre(catalogue, request.genre),
+            excluded=excluded_rows(listener, self._settings),
         )
         pool = pools.judge(catalogue, listener, rows, sources)
-        self._cache.store_pool(user_id, key, pool.pack())
+        self._cache.store_pool(user_id, key, pool.pack(basis))
         return pool, "miss"
 
 

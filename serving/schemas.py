@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-Id = Annotated[str, Meta(min_length=1, max_length=128)]
+Id = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00]+$")]
 Milliseconds = Annotated[int, Meta(ge=0, le=86_400_000)]
 Answer = Annotated[int, Meta(ge=0, le=5)] | None
 Score = Annotated[float, Meta(ge=0.0, le=100.0)]

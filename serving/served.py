@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass
 
 from features.catalogue import NamedCatalogue
+from recommender.components import KEYS
 from recommender.genres import normalise_genre
 from serving.model_registry import ServedScorer
 from serving.schemas import RecommendRequest
@@ -21,11 +22,13 @@ class Served:
     def of(cls, named: NamedCatalogue, scorer: ServedScorer) -> "Served":
         """Return the versions with the catalogue's name worked out.
 
-        Pools in the cache hold rows by number, so the ids behind the numbers are part of the name.
+        Pools in the cache hold rows by number and components by key, so the ids behind the numbers
+        and the keys are part of the name.
         """
         named.catalogue.warm()
-        digest = hashlib.sha256(named.catalogue.ids.tobytes()).hexdigest()[:8]
-        return cls(named, f"{named.build_id}-{digest}", scorer)
+        digest = hashlib.sha256(named.catalogue.ids.tobytes())
+        digest.update(",".join(KEYS).encode())
+        return cls(named, f"{named.build_id}-{digest.hexdigest()[:8]}", scorer)
 
     @property
     def models(self) -> dict[str, int]:

@@ -8,7 +8,7 @@ from alembic.config import Config
 
 
 def migrate(engine: sa.Engine, revision: str = "head") -> None:
-    """Bring the schema to `revision` (``head``, ``base`` or a number), in one transaction.
+    """Bring the schema up to `revision`, or down to ``base``, in one transaction.
 
     Several processes may call it at once: an advisory lock lets one of them do the work.
     """

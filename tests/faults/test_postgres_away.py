@@ -113,7 +113,7 @@ async def test_a_damaged_line_does_not_stop_the_others(tmp_path: Path) -> None:
             raise ServiceProblem(404, "its track has gone")
         heard.append(one)
 
-    assert journal.tell(accept, refused=ServiceProblem) == 2
+    assert journal.tell(accept, refused=(ServiceProblem,)) == 2
     assert heard == [received[0], received[2]]
     assert journal.is_empty()
     assert len((tmp_path / "refused.jsonl").read_text().splitlines()) == 2
@@ -124,5 +124,5 @@ async def test_a_damaged_line_does_not_stop_the_others(tmp_path: Path) -> None:
         raise ConnectionError("Postgres is away again")
 
     with pytest.raises(ConnectionError):
-        journal.tell(away, refused=ServiceProblem)
+        journal.tell(away, refused=(ServiceProblem,))
     assert not journal.is_empty()

@@ -3,8 +3,11 @@ CREATE TABLE users (
     user_id     text PRIMARY KEY CHECK (length(user_id) BETWEEN 1 AND 128),
     created_at  timestamptz NOT NULL DEFAULT now(), -- first authenticated call or import
     source      text NOT NULL,
-    simulated   boolean NOT NULL DEFAULT false
+    simulated   boolean NOT NULL DEFAULT false,
+    revision    bigint NOT NULL DEFAULT 0,          -- rises when what lists are made from changes
+    revised_at  timestamptz NOT NULL DEFAULT now()
 );
+CREATE INDEX users_revised_at ON users (revised_at);
 
 -- What can be heard. What a source lacks is null, never a default.
 CREATE TABLE tracks (
@@ -65,7 +68,7 @@ CREATE TABLE plays (
     played_at timestamptz NOT NULL,              -- the start
     ms_played integer NOT NULL CHECK (ms_played >= 0),
     source    text NOT NULL,
-    trainable boolean NOT NULL DEFAULT true,
+    trainable boolean NOT NULL,
     PRIMARY KEY (user_id, track_id, played_at)
 );
 CREATE INDEX plays_user_played_at ON plays (user_id, played_at);
@@ -281,6 +284,7 @@ $$;
 
 -- Inserts the play unless it is known (the same start, or another source's within 60 s), then takes the
 -- aggregate anew from plays: called twice, it changes nothing. Returns whether the play was new.
+-- Only what came from files that training may use is trainable; what the Web API said never is.
 CREATE FUNCTION upsert_listening_history(
     user_id text, track_id text, played_at timestamptz, ms_played integer, source text
 ) RETURNS boolean LANGUAGE plpgsql AS $$
@@ -289,8 +293,8 @@ DECLARE
     is_new boolean;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended($1 || chr(31) || $2, 0));
-    INSERT INTO plays (user_id, track_id, played_at, ms_played, source)
-    SELECT $1, $2, $3, $4, $5
+    INSERT INTO plays (user_id, track_id, played_at, ms_played, source, trainable)
+    SELECT $1, $2, $3, $4, $5, $5 IN ('lastfm', 'listenbrainz', 'interactions', 'simulated')
     WHERE NOT EXISTS (
         SELECT FROM plays p
         WHERE p.user_id = $1 AND p.track_id = $2 AND p.source <> $5
@@ -311,6 +315,7 @@ BEGIN
 END $$;
 
 CREATE FUNCTION clean_expired_recommendations() RETURNS bigint LANGUAGE sql AS $$
-    WITH gone AS (DELETE FROM recommendations_cache WHERE expires_at <= now() OR NOT is_valid RETURNING 1)
+    -- Lists that feedback outdated stay until they expire: when they were served is still asked for.
+    WITH gone AS (DELETE FROM recommendations_cache WHERE expires_at <= now() RETURNING 1)
     SELECT count(*) FROM gone
 $$;
