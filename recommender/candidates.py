@@ -62,6 +62,7 @@ def propose(
     *,
     size: int = 500,
     within: IndexArray | None = None,
+    excluded: IndexArray | None = None,
 ) -> tuple[IndexArray, list[Source]]:
     """Return up to `size` candidates for a listener.
 
@@ -69,6 +70,9 @@ def propose(
     ----------
     within
         Only these rows, ascending (the tracks of a genre); None: the whole catalogue.
+    excluded
+        Rows that the list leaves out anyway: they take no candidate's place while there is enough
+        else. None: what the listener heard or disliked.
 
     Returns
     -------
@@ -80,9 +84,8 @@ def propose(
     pool = np.arange(len(catalogue)) if within is None else within
     open_ = np.zeros(len(catalogue), dtype=np.bool_)
     open_[pool] = True
-    # Heard and disliked tracks would be left out of the list anyway: they take no candidate's place
-    # while there is enough else.
-    aside = np.union1d(listener.heard, listener.disliked).astype(np.int64)
+    aside = np.union1d(listener.heard, listener.disliked) if excluded is None else excluded
+    aside = np.intersect1d(aside, pool).astype(np.int64)
     if len(pool) - len(aside) >= size:
         open_[aside] = False
     found: dict[int, Source] = {}

@@ -1,10 +1,12 @@
 """Exploration: a few slots of a list are drawn at random, with the chance of each draw kept.
 
-SEED.md's epsilon-greedy, by slots: a share epsilon of a list's positions, the last of each run of
-round(1 / epsilon), is drawn uniformly from everything eligible there; the others take the best.
+SEED.md's epsilon-greedy, by slots: a share epsilon of a list's positions, those at which
+floor(position x epsilon) steps up, is drawn uniformly from everything eligible there; the others
+take the best.
 Every propensity is therefore exact, and the first position always holds the best track.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +30,9 @@ class EpsilonSlots:
     >>> policy = EpsilonSlots(0.1, np.random.default_rng(7))
     >>> [position for position in range(1, 51) if policy.explores(position)]
     [10, 20, 30, 40, 50]
+    >>> forty = EpsilonSlots(0.4, np.random.default_rng(7))
+    >>> [position for position in range(1, 11) if forty.explores(position)]
+    [3, 5, 8, 10]
     >>> EpsilonSlots(0.0, np.random.default_rng(7)).explores(10)
     False
     """
@@ -42,7 +47,9 @@ class EpsilonSlots:
 
     def explores(self, position: int) -> bool:
         """Return whether this position (from 1) is drawn."""
-        return self.share > 0 and position % round(1 / self.share) == 0
+        return math.floor(position * self.share + 1e-9) > math.floor(
+            (position - 1) * self.share + 1e-9
+        )
 
     def draw(self, eligible: int) -> tuple[int, float]:
         """Return which of the eligible tracks to show, and the probability of that."""

@@ -56,7 +56,7 @@ class Ranking:
     components
         Key -> (k,) float64, diversity as it was when the track was chosen.
     relaxed
-        Which rules had to give way: artist_cap, shown, heard.
+        Which rules had to give way (artist_cap, shown, heard), and from which position on.
     """
 
     place: IndexArray
@@ -64,7 +64,7 @@ class Ranking:
     rl_adjustment: FloatArray
     propensity: FloatArray
     components: Mapping[str, FloatArray]
-    relaxed: tuple[str, ...]
+    relaxed: Mapping[str, int]
 
 
 def rank(
@@ -114,7 +114,7 @@ def rank(
         score += open_places.ceiling
         chosen, propensity = int(score.argmax()), 1.0
         if score[chosen] == -np.inf:
-            if not open_places.relax():
+            if not open_places.relax(len(places) + 1):
                 break
             continue
         if policy.explores(len(places) + 1):
@@ -135,7 +135,7 @@ def rank(
         rl_adjustment=rl_adjustment[at],
         propensity=np.array(propensities),
         components={key: parts[key] for key in KEYS},
-        relaxed=tuple(open_places.relaxed),
+        relaxed=open_places.relaxed,
     )
 
 
@@ -157,7 +157,7 @@ class _OpenPlaces:
         self._free = ~rules.never
         self._cap, self._barred = rules.artist_cap, rules.heard | rules.shown
         self._steps = _relaxations(rules)
-        self.relaxed: list[str] = []
+        self.relaxed: dict[str, int] = {}
         self.ceiling = self._ceilings()
 
     def _ceilings(self) -> FloatArray:
@@ -180,15 +180,15 @@ class _OpenPlaces:
             self.ceiling[self._artist == code] = -np.inf
         return is_new
 
-    def relax(self) -> bool:
-        """Let the next rule give way; return False once none is left."""
+    def relax(self, position: int) -> bool:
+        """Let the next rule give way at a position; return False once none is left."""
         step = next(self._steps, None)
         if step is None:
             return False
         name, self._cap, self._barred = step
         self.ceiling = self._ceilings()
         if (self.ceiling > -np.inf).any():
-            self.relaxed.append(name)
+            self.relaxed[name] = position
         return True
 
 

@@ -125,7 +125,8 @@ class Catalogue:
 def _places(keys: NDArray[np.bytes_], wanted: Sequence[str]) -> IndexArray:
     if not len(keys) or not wanted:
         return np.full(len(wanted), -1, dtype=np.int64)
-    needles = np.array([text.encode() for text in wanted], dtype=np.bytes_)
+    # Fixed-width bytes end at their first NUL: a key with one would pass for another.
+    needles = np.array([b"" if "\0" in text else text.encode() for text in wanted], np.bytes_)
     at = np.minimum(np.searchsorted(keys, needles), len(keys) - 1)
     places: IndexArray = np.where(keys[at] == needles, at, -1)
     return places

@@ -1,0 +1,107 @@
+from math import log2
+
+import numpy as np
+import pytest
+
+from recommender.cold_start import Stage
+from recommender.listener import Listener
+from recommender.scoring import PRIOR
+from recommender.tracks import UNKNOWN_DATE, build_tracks
+from training.choices import Choices, rows_of
+from training.evaluation import GAIN, Results, compare, evaluate, listed_artists, ndcg, recall
+from training.intervals import bootstrap
+
+POPULAR = {"popularity": 1.0}
+
+
+def choices(*, heard_artists: list[int], relevant: list[int]) -> Choices:
+    """Five tracks of the artists 0 0 1 2 3, the more popular the later."""
+    n = 5
+    tracks = build_tracks(
+        audio=np.full((n, 7), 0.5, dtype=np.float32),
+        artist=np.array([0, 0, 1, 2, 3]),
+        popularity=np.linspace(0.1, 0.9, n),
+        category=[None] * n,
+        genres=[()] * n,
+        released=np.full(n, UNKNOWN_DATE),
+    )
+    components = {key: np.full(n, 0.5) for key in ("colisten", "history", "novelty", "personality")}
+    return Choices(
+        Listener(Stage.MONTH_2_PLUS, heard_artists=np.array(heard_artists, dtype=np.int64)),
+        tracks,
+        components | {"popularity": tracks.popularity},
+        np.array(relevant),
+    )
+
+
+def test_ndcg_is_its_formula() -> None:
+    found_first_and_third = (1 / log2(2) + 1 / log2(4)) / (1 / log2(2) + 1 / log2(3))
+    assert ndcg([7, 1, 9], np.array([7, 9])) == pytest.approx(found_first_and_third)
+
+
+def test_ndcg_looks_no_further_than_k() -> None:
+    assert ndcg([1, 2, 3], np.array([3]), k=2) == 0
+    assert ndcg([3, 4], np.array([3, 4, 5]), k=2) == 1
+
+
+def test_recall_counts_all_that_was_to_be_found() -> None:
+    assert recall([1, 2, 3], np.array([3, 1, 8, 9])) == 0.5
+
+
+def test_artists_stand_in_the_order_of_the_list() -> None:
+    assert listed_artists(choices(heard_artists=[], relevant=[0]), POPULAR) == [3, 2, 1, 0]
+
+
+def test_artists_heard_before_are_neither_found_nor_missed() -> None:
+    assert listed_artists(choices(heard_artists=[2], relevant=[1]), POPULAR) == [3, 1, 0]
+
+
+def test_fitting_looks_at_artists_not_heard_before() -> None:
+    rows = rows_of([choices(heard_artists=[2], relevant=[0])])
+    assert rows.is_relevant.tolist() == [True, True, False, False]
+    assert rows.listener.tolist() == [0, 0, 0, 0]
+
+
+def test_who_says_nothing_drops_out_of_the_fit() -> None:
+    nothing_found = choices(heard_artists=[], relevant=[99])
+    nothing_else = choices(heard_artists=[], relevant=[0, 1, 2, 3])
+    assert len(rows_of([nothing_found, nothing_else]).listener) == 0
+
+
+def test_scorers_are_measured_on_the_same_lists() -> None:
+    one = choices(heard_artists=[], relevant=[3])
+    results = evaluate({stage: [one] for stage in Stage}, {"a": PRIOR, "b": PRIOR})
+    for stage in Stage:
+        assert results["a"].ndcg[stage] == results["b"].ndcg[stage]
+        assert results["a"].recall[stage].tolist() == [1.0]
+
+
+def test_a_gain_is_paired_by_listener() -> None:
+    rng = np.random.default_rng(0)
+    before = {stage: rng.uniform(size=50) for stage in Stage}
+    after = {stage: values + 0.01 for stage, values in before.items()}
+    metrics = compare(
+        Results(after, after), Results(before, before), [Stage.MONTH_2_PLUS] * 50, seed=7
+    )
+    assert metrics[GAIN].low == pytest.approx(0.01)
+    assert metrics[GAIN].high == pytest.approx(0.01)
+    assert metrics["month_2_plus/ndcg_10"].low < metrics["month_2_plus/ndcg_10"].high
+
+
+def test_each_listener_counts_at_the_stage_they_are_in() -> None:
+    gain = {Stage.WEEK_1: 0.5, Stage.WEEK_2_4: 0.1, Stage.MONTH_2_PLUS: -0.2}
+    after = {stage: np.full(10, value) for stage, value in gain.items()}
+    before = {stage: np.zeros(10) for stage in Stage}
+    stages = [Stage.MONTH_2_PLUS] * 9 + [Stage.WEEK_1]
+    metrics = compare(Results(after, after), Results(before, before), stages, seed=7)
+    assert metrics[GAIN].mean == pytest.approx((9 * -0.2 + 0.5) / 10)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_bootstrap_agrees_with_the_normal_interval(seed: int) -> None:
+    values = np.random.default_rng(seed).normal(size=400)
+    found = bootstrap(values, seed)
+    half = 1.96 * values.std() / 20
+    assert found.low == pytest.approx(values.mean() - half, abs=0.02)
+    assert found.high == pytest.approx(values.mean() + half, abs=0.02)
+    assert found == bootstrap(values, seed)

@@ -1,0 +1,137 @@
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import sqlalchemy as sa
+
+from features.database import mlflow_uri
+from recommender.cold_start import Stage
+from recommender.scoring import PRIOR, Scorer
+from training.errors import RegistryError
+from training.packaging import MANIFEST, sha256
+from training.registry import Registry
+from training.runs import CHAMPION, SCORER, Run
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+OTHER = Scorer.of({stage: {"history": 0.123456789, "novelty": 0.876543211} for stage in Stage})
+SERVED = sa.text(
+    """
+    SELECT v.version, v.storage_location
+    FROM mlflow.registered_model_aliases a
+    JOIN mlflow.model_versions v ON v.name = a.name AND v.version = a.version
+    WHERE a.name = 'scorer' AND a.alias = 'champion'
+    """
+)
+
+
+def test_version_1_is_the_prior_and_serves(registry: Registry) -> None:
+    assert registry.versions(SCORER) == []
+    assert registry.champion(SCORER) is None
+    assert registry.ensure_prior().number == 1
+    assert registry.ensure_prior().number == 1
+    assert [version.number for version in registry.versions(SCORER)] == [1]
+    champion = registry.champion(SCORER)
+    assert champion is not None
+    assert champion.number == 1
+    assert registry.load(SCORER, 1) == PRIOR
+
+
+def test_a_version_comes_back_exactly(registry: Registry, tmp_path: Path) -> None:
+    registry.ensure_prior()
+    run = Run(
+        "second",
+        params={"seed": 7},
+        metrics={"month_2_plus/gain": 0.5},
+        tags={"data_sha256": "abc"},
+        figures={"weights.png": b"a picture"},
+        data=("histories", "0" * 64, "undated"),
+        started_at=NOW,
+        seconds=2.5,
+    )
+    version = registry.log_run(run, OTHER, {"fitted_from": "histories"})
+    assert version.number == 2
+    assert registry.version(SCORER, 2).tags["fitted_from"] == "histories"
+    assert registry.load(SCORER, 2) == OTHER
+    assert registry.metrics(version.run_id) == {"month_2_plus/gain": 0.5}
+    assert list(tmp_path.rglob("weights.png"))
+    # Nothing that runs code when it is read.
+    assert not [p for p in tmp_path.rglob("*") if p.suffix in {".pkl", ".pickle", ".joblib", ".py"}]
+
+
+def test_the_service_finds_the_files_by_sql(
+    registry: Registry, engine: sa.Engine, tmp_path: Path
+) -> None:
+    registry.ensure_prior()
+    registry.log_run(Run("second"), OTHER, {})
+    registry.set_alias(SCORER, CHAMPION, 2)
+    with engine.connect() as connection:
+        version, location = connection.execute(SERVED).one()
+    folder = Path(unquote(urlsplit(location).path)) / "artifacts"
+    content = (folder / "scorer.json").read_bytes()
+    assert version == 2
+    assert content.decode() == OTHER.to_json()
+    assert json.loads((folder / MANIFEST).read_text()) == {"scorer.json": sha256(content)}
+
+
+@pytest.mark.parametrize("also_manifest", [False, True])
+def test_a_tampered_file_is_refused(registry: Registry, also_manifest: bool) -> None:
+    folder = registry.folder(registry.ensure_prior())
+    content = OTHER.to_json().encode()
+    (folder / "scorer.json").write_bytes(content)
+    if also_manifest:
+        (folder / MANIFEST).write_text(json.dumps({"scorer.json": sha256(content)}))
+    with pytest.raises(RegistryError, match="is not what was registered"):
+        registry.load(SCORER, 1)
+
+
+def test_a_missing_version_or_file_is_named(registry: Registry) -> None:
+    with pytest.raises(RegistryError, match="there is no scorer 3"):
+        registry.load(SCORER, 3)
+    (registry.folder(registry.ensure_prior()) / "scorer.json").unlink()
+    with pytest.raises(RegistryError, match=r"scorer\.json cannot be read"):
+        registry.load(SCORER, 1)
+
+
+def test_an_interrupted_first_start_is_finished(registry: Registry) -> None:
+    registry.log_run(Run("prior"), PRIOR, {})
+    assert registry.champion(SCORER) is None
+    registry.ensure_prior()
+    champion = registry.champion(SCORER)
+    assert champion is not None
+    assert champion.number == 1
+
+
+def test_a_run_that_breaks_off_leaves_no_version(registry: Registry) -> None:
+    with pytest.raises(ValueError, match="could not convert"):
+        registry.log_run(Run("broken", metrics={"x": "not a number"}), OTHER, {})  # type: ignore[dict-item]
+    assert registry.versions(SCORER) == []
+
+
+def test_a_database_that_does_not_answer_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match="cannot be used"):
+        Registry(f"postgresql+psycopg2://x@/none?host={tmp_path}", tmp_path)
+
+
+def test_only_the_registry_imports_mlflow() -> None:
+    others = "training.scorer, training.promotion, training.scorer_flavour"
+    code = f"import sys, {others}; sys.exit('mlflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_registry_is_silent(engine: sa.Engine, tmp_path: Path) -> None:
+    uri = mlflow_uri(engine.url.render_as_string(hide_password=False))
+    code = (
+        "import sys; from pathlib import Path; from training.registry import Registry;"
+        "Registry(sys.argv[1], Path(sys.argv[2])).ensure_prior()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, uri, str(tmp_path)],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr) == ("", "")

@@ -1,0 +1,42 @@
+"""The catalogue without the tracks that may not be trained on."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import sqlalchemy as sa
+
+from features.catalogue import load_catalogue
+from recommender.tracks import Catalogue, IndexArray
+
+_UNTRAINABLE = sa.text(
+    """
+    SELECT t.track_id FROM tracks t LEFT JOIN audio_features a USING (track_id)
+    WHERE NOT t.trainable OR NOT coalesce(a.trainable, true)
+    """
+)
+
+
+def load_trainable_catalogue(engine: sa.Engine) -> Catalogue:
+    """Read the tracks of which both the entry and the audio features may be trained on."""
+    catalogue = load_catalogue(engine).catalogue
+    with engine.connect() as connection:
+        barred: Sequence[str] = connection.scalars(_UNTRAINABLE).all()
+    keep = np.ones(len(catalogue), dtype=np.bool_)
+    rows = catalogue.rows_of(barred)
+    keep[rows[rows >= 0]] = False
+    return catalogue if keep.all() else _restricted(catalogue, np.flatnonzero(keep))
+
+
+def _restricted(catalogue: Catalogue, rows: IndexArray) -> Catalogue:
+    """Return a catalogue of these rows alone, with rows and artists numbered anew."""
+    tracks = catalogue.tracks.take(rows)
+    artists, artist = np.unique(tracks.artist, return_inverse=True)
+    return Catalogue(
+        ids=catalogue.ids[rows],
+        tracks=replace(
+            tracks, row=np.arange(len(rows), dtype=np.int64), artist=artist.astype(np.int64)
+        ),
+        artist_keys=catalogue.artist_keys[artists],
+        genres=[catalogue.genres[row] for row in rows.tolist()],
+    )

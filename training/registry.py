@@ -1,0 +1,291 @@
+"""The registry: runs, versions and aliases, kept by MLflow; the one module that knows MLflow.
+
+Only its client is used, on addresses given here: no global state, no run left open, nothing
+pickled. A version's files lie under its address in `artifacts`: for `scorer`, `scorer.json` and
+`manifest.json`. The service finds them by SQL and imports none of this.
+"""
+
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import mlflow.artifacts
+import mlflow.pyfunc
+import sqlalchemy as sa
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.environment_variables import MLFLOW_DISABLE_TELEMETRY
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
+from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
+from mlflow.telemetry import set_telemetry_client
+from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+from sqlalchemy.exc import ArgumentError, OperationalError
+
+from recommender.components import KEYS
+from recommender.scoring import PRIOR, Scorer
+from training import scorer_flavour
+from training.errors import RegistryError
+from training.packaging import read_package, write_package
+from training.runs import BY_HAND, CHAMPION, FITTED_FROM_TAG, SCORER, Run, Version
+from training.scorer_flavour import SCORER_FILE, STAGE
+
+EXPERIMENT = "bondhu"
+MANIFEST_TAG = "manifest_sha256"
+FILES = "artifacts"
+_EXISTS = ErrorCode.Name(RESOURCE_ALREADY_EXISTS)
+_PAGE = 200
+
+
+class Registry:
+    """Where runs are kept and versions are named."""
+
+    def __init__(self, tracking_uri: str, artifact_root: Path) -> None:
+        """Connect; the first time, the tracking database is made (about 2 s).
+
+        Parameters
+        ----------
+        tracking_uri
+            From `features.database.mlflow_uri`, or of a tracking server.
+        artifact_root
+            The folder under which artifacts are kept, unless a tracking server keeps them.
+
+        Raises
+        ------
+        RegistryError
+            The address is neither that of a server nor of a database that answers.
+        """
+        _quieten()
+        _check(tracking_uri)
+        self._client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+        self._tracking_uri = tracking_uri
+        self._artifact_root = artifact_root.absolute()
+
+    def log_run(self, run: Run, scorer: Scorer, tags: Mapping[str, str]) -> Version:
+        """Keep a run, and register its scorer as the next version.
+
+        A run that breaks off is marked as failed and leaves no version.
+
+        Parameters
+        ----------
+        tags
+            Of the version.
+        """
+        client = self._client
+        with self._run(run) as (run_id, folder), tempfile.TemporaryDirectory() as temporary:
+            client.log_batch(
+                run_id,
+                metrics=[Metric(k, float(v), _ms(run), 0) for k, v in run.metrics.items()],
+                params=[Param(k, str(v)) for k, v in run.params.items()],
+                tags=[RunTag(k, v) for k, v in run.tags.items()],
+            )
+            if run.data is not None:
+                client.log_inputs(run_id, [_dataset(*run.data)])
+            for name, png in run.figures.items():
+                Path(temporary, name).write_bytes(png)
+                client.log_artifact(run_id, str(Path(temporary, name)), "figures")
+            model, manifest = _save(scorer, Path(temporary))
+            client.log_artifacts(run_id, str(model), "model")
+            self._create_model(SCORER)
+            created = client.create_model_version(
+                SCORER,
+                source=f"{folder}/model",
+                run_id=run_id,
+                tags={**tags, MANIFEST_TAG: manifest},
+            )
+        return _version(created)
+
+    def ensure_prior(self) -> Version:
+        """Register the hand-set prior as version 1 and champion, unless there are versions.
+
+        Returns
+        -------
+        Version 1.
+        """
+        versions = self.versions(SCORER)
+        if not versions:
+            tags = {FITTED_FROM_TAG: BY_HAND}
+            versions = [self.log_run(Run("prior", tags=tags), PRIOR, tags)]
+        # Only the prior, and nobody serves: registering it was interrupted in between.
+        if len(versions) == 1 and self.champion(SCORER) is None:
+            self.set_alias(SCORER, CHAMPION, versions[0].number)
+        return versions[0]
+
+    def versions(self, name: str) -> list[Version]:
+        """Return all versions of a model, the oldest first; none where the model is unknown."""
+        found: list[ModelVersion] = []
+        token: str | None = None
+        while token != "":
+            page = self._client.search_model_versions(
+                f"name='{name}'", max_results=_PAGE, page_token=token
+            )
+            found += page
+            token = page.token or ""
+        return sorted((_version(one) for one in found), key=lambda version: version.number)
+
+    def version(self, name: str, number: int) -> Version:
+        """Return one version.
+
+        Raises
+        ------
+        RegistryError
+            There is none.
+        """
+        for version in self.versions(name):
+            if version.number == number:
+                return version
+        raise RegistryError(f"there is no {name} {number}: train one first")
+
+    def champion(self, name: str) -> Version | None:
+        """Return the version that is served, None where none is."""
+        versions = {version.number: version for version in self.versions(name)}
+        if not versions:
+            return None
+        aliases = self._client.get_registered_model(name).aliases
+        return versions[int(aliases[CHAMPION])] if CHAMPION in aliases else None
+
+    def set_alias(self, name: str, alias: str, number: int) -> None:
+        """Let an alias name this version from now on."""
+        self._client.set_registered_model_alias(name, alias, str(number))
+
+    def set_tag(self, version: Version, key: str, value: str) -> None:
+        """Write a tag of a version."""
+        self._client.set_model_version_tag(version.name, str(version.number), key, value)
+
+    def metrics(self, run_id: str) -> dict[str, float]:
+        """Return a run's metrics."""
+        return dict(self._client.get_run(run_id).data.metrics)
+
+    def folder(self, version: Version) -> Path:
+        """Return where a version's files are, on this machine."""
+        parts = urlsplit(version.location)
+        if parts.scheme in ("", "file"):
+            root = Path(unquote(parts.path))
+        else:
+            root = Path(
+                mlflow.artifacts.download_artifacts(
+                    artifact_uri=version.location, tracking_uri=self._tracking_uri
+                )
+            )
+        return root / FILES
+
+    def load(self, name: str, number: int) -> Scorer:
+        """Read a version's scorer.
+
+        Raises
+        ------
+        RegistryError
+            There is no such version, or its files are not what was registered.
+        """
+        version = self.version(name, number)
+        files = read_package(self.folder(version), version.tags.get(MANIFEST_TAG))
+        return Scorer.from_json(files[SCORER_FILE].decode())
+
+    def _create_model(self, name: str) -> None:
+        try:
+            self._client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != _EXISTS:
+                raise
+
+    def _experiment_id(self) -> str:
+        found = self._client.get_experiment_by_name(EXPERIMENT)
+        if found is not None:
+            return str(found.experiment_id)
+        try:
+            local = (self._artifact_root / EXPERIMENT).as_uri()
+            # A tracking server has a place of its own for artifacts.
+            location = None if _is_server(self._tracking_uri) else local
+            return str(self._client.create_experiment(EXPERIMENT, artifact_location=location))
+        except MlflowException as error:
+            if error.error_code != _EXISTS:
+                raise
+            return self._experiment_id()  # another process was first
+
+    @contextmanager
+    def _run(self, run: Run) -> Iterator[tuple[str, str]]:
+        """Lend a run's id and the address of its artifacts; it ends as the block does."""
+        started = None if run.started_at is None else _ms(run)
+        created = self._client.create_run(
+            self._experiment_id(), start_time=started, run_name=run.name
+        )
+        run_id, status = created.info.run_id, "FAILED"
+        try:
+            yield run_id, created.info.artifact_uri
+            status = "FINISHED"
+        finally:
+            ended = None if started is None else started + round(1000 * run.seconds)
+            self._client.set_terminated(run_id, status, end_time=ended)
+
+
+def _save(scorer: Scorer, temporary: Path) -> tuple[Path, str]:
+    """Write the model's folder; return it with the manifest's sha256."""
+    package = temporary / SCORER
+    package.mkdir()
+    manifest = write_package(package, {SCORER_FILE: scorer.to_json().encode()})
+    inputs: list[ColSpec | TensorSpec] = [ColSpec(DataType.string, STAGE)]
+    inputs += [ColSpec(DataType.double, key) for key in KEYS]
+    model = temporary / "model"
+    mlflow.pyfunc.save_model(
+        str(model),
+        loader_module=scorer_flavour.__name__,
+        data_path=str(package),
+        signature=ModelSignature(
+            inputs=Schema(inputs), outputs=Schema([ColSpec(DataType.double, "score")])
+        ),
+        input_example=scorer_flavour.example(),
+        pip_requirements=["mlflow", "numpy", "pandas"],
+    )
+    # MLflow would keep them in data/scorer; their place should not depend on the model's name.
+    (model / "data" / SCORER).rename(model / FILES)
+    (model / "data").rmdir()
+    described = Model.load(str(model))
+    described.flavors[mlflow.pyfunc.FLAVOR_NAME][mlflow.pyfunc.DATA] = FILES
+    described.save(str(model / "MLmodel"))
+    return model, manifest
+
+
+def _dataset(name: str, digest: str, window: str) -> DatasetInput:
+    # A dataset's digest is short by rule; the whole hash is a tag of the run.
+    dataset = Dataset(name=name, digest=digest[:32], source_type="postgres", source=window)
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
+
+
+def _version(found: ModelVersion) -> Version:
+    run_id, location = found.run_id or "", found.source or ""
+    return Version(found.name, int(found.version), run_id, location, dict(found.tags))
+
+
+def _ms(run: Run) -> int:
+    """Return the run's start in milliseconds since 1970, 0 where it was not given."""
+    return 0 if run.started_at is None else round(run.started_at.timestamp() * 1000)
+
+
+def _is_server(tracking_uri: str) -> bool:
+    return urlsplit(tracking_uri).scheme in {"http", "https"}
+
+
+def _check(tracking_uri: str) -> None:
+    """Refuse a database that does not answer: MLflow would try again for 100 s."""
+    if _is_server(tracking_uri):
+        return
+    try:
+        engine = sa.create_engine(tracking_uri, poolclass=sa.NullPool)
+        engine.connect().close()
+    except (ArgumentError, OperationalError) as error:
+        reason = str(error.orig if isinstance(error, OperationalError) else error).splitlines()[0]
+        raise RegistryError(
+            f"MLflow's database cannot be used ({reason}): check MLFLOW_TRACKING_URI"
+        ) from None
+
+
+def _quieten() -> None:
+    """Keep MLflow from reporting home, and its loggers from reporting every step."""
+    MLFLOW_DISABLE_TELEMETRY.set(True)  # type: ignore[no-untyped-call]
+    set_telemetry_client()  # type: ignore[no-untyped-call]
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)

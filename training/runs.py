@@ -1,0 +1,74 @@
+"""Runs and versions in plain types, for everything that need not know the tracking library."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+SCORER = "scorer"
+CHAMPION = "champion"
+
+FITTED_FROM_TAG = "fitted_from"
+"""Tag: the evidence that a version rests on, one of the following."""
+HISTORIES = "histories"
+"""What listeners played by themselves: no list was shown, nobody chose from one."""
+BY_HAND = "hand"
+
+BASELINE = "baseline_version"
+"""Tag: the champion that a version was compared with."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is kept of one training run.
+
+    Attributes
+    ----------
+    name
+        What it is called in lists.
+    params, metrics, tags
+        As the tracking server shows them.
+    figures
+        File name -> PNG.
+    data
+        (name, hash, window) of the rows that it was trained on; None: it was trained on none.
+    started_at, seconds
+        None: as it is logged.
+    """
+
+    name: str
+    params: Mapping[str, object] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    figures: Mapping[str, bytes] = field(default_factory=dict)
+    data: tuple[str, str, str] | None = None
+    started_at: datetime | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a registered model.
+
+    Attributes
+    ----------
+    location
+        Address of its folder.
+    tags
+        Tags of the version, not of its run.
+    """
+
+    name: str
+    number: int
+    run_id: str
+    location: str
+    tags: Mapping[str, str]
+
+    def __str__(self) -> str:
+        """Return the name and the number.
+
+        Examples
+        --------
+        >>> print(Version("scorer", 3, "", "", {}))
+        scorer 3
+        """
+        return f"{self.name} {self.number}"

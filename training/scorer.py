@@ -1,0 +1,182 @@
+"""One training run of the model `scorer`, from Postgres to a registered version."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from recommender.cold_start import Stage
+from recommender.scoring import PRIOR, Scorer
+from training.choices import CANDIDATES, Choices, choices_of
+from training.code_version import code_version
+from training.dataset import Dataset, Holdout, read_dataset
+from training.evaluation import K, compare, evaluate
+from training.figures import weights_figure
+from training.histories import stage_today
+from training.intervals import Interval
+from training.packaging import sha256
+from training.runs import BASELINE, FITTED_FROM_TAG, HISTORIES, SCORER, Run
+from training.weights import RIDGE, SHRINKAGE, StageWeights, fit_scorer
+
+if TYPE_CHECKING:  # importing it takes seconds
+    from training.registry import Registry
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """What a training run came to.
+
+    Attributes
+    ----------
+    version
+        The number of the registered version.
+    metrics
+        Name -> interval, see `training.evaluation.compare`.
+    refused
+        'table from source' -> rows that may not be trained on.
+    sha256
+        Of the scorer's file.
+    """
+
+    run_id: str
+    version: int
+    scorer: Scorer
+    metrics: Mapping[str, Interval]
+    refused: Mapping[str, int]
+    listeners_fit: int
+    listeners_test: int
+    sha256: str
+    seconds: float
+
+
+def train_scorer(
+    engine: sa.Engine,
+    registry: "Registry",
+    *,
+    seed: int = 7,
+    now: datetime,
+    shrinkage: float = SHRINKAGE,
+    progress: Progress | None = None,
+    timer: Callable[[], float] = time.perf_counter,
+) -> TrainedRun:
+    """Fit a scorer, compare it with the champion on other listeners, and register it.
+
+    It is not promoted here. Equal seed and data give a scorer of equal bytes.
+
+    Parameters
+    ----------
+    progress
+        Gets one line before each step.
+
+    Raises
+    ------
+    NothingTrainableError
+        No row may be used, or too few listeners have enough of them.
+    """
+    say = progress or (lambda line: None)
+    began = timer()
+    registry.ensure_prior()
+    champion = registry.champion(SCORER) or registry.version(SCORER, 1)
+    served = registry.load(SCORER, champion.number)
+    say("reading histories")
+    dataset = read_dataset(engine, seed=seed)
+    # One thread: sums in another order would differ in their last bits.
+    with threadpool_limits(limits=1):
+        say(f"fitting weights to {len(dataset.fit)} listeners")
+        scorer, fitted = fit_scorer(
+            _choices(dataset, dataset.fit, now, add_relevant=True), PRIOR, shrinkage=shrinkage
+        )
+        say(f"testing them on {len(dataset.test)} others")
+        results = evaluate(
+            _choices(dataset, dataset.test, now, add_relevant=False),
+            {"fitted": scorer, "champion": served},
+        )
+        today = [stage_today(holdout.history, now) for holdout in dataset.test]
+        metrics = compare(results["fitted"], results["champion"], today, seed)
+    say("registering the version")
+    seconds = timer() - began
+    digest = sha256(scorer.to_json().encode())
+    histories = dataset.histories
+    evidence = {FITTED_FROM_TAG: HISTORIES, BASELINE: str(champion.number)}
+    version = registry.log_run(
+        Run(
+            name=f"scorer seed {seed}",
+            params={
+                "seed": seed,
+                "shrinkage": shrinkage,
+                "ridge": RIDGE,
+                "candidates": CANDIDATES,
+                "k": K,
+                "data_from": histories.window[0],
+                "data_to": histories.window[1],
+            },
+            metrics=_flat(metrics) | _facts(dataset, scorer, fitted) | {"seconds": seconds},
+            tags=evidence
+            | {
+                "data_sha256": histories.sha256,
+                "code_version": code_version(Path(__file__).parent),
+                "scorer_sha256": digest,
+                "refused": ", ".join(f"{n} {name}" for name, n in histories.refused.items()),
+            },
+            figures={"weights.png": weights_figure(scorer, served)},
+            data=("histories", histories.sha256, " to ".join(histories.window)),
+            started_at=now,
+            seconds=seconds,
+        ),
+        scorer,
+        evidence,
+    )
+    return TrainedRun(
+        run_id=version.run_id,
+        version=version.number,
+        scorer=scorer,
+        metrics=metrics,
+        refused=histories.refused,
+        listeners_fit=len(dataset.fit),
+        listeners_test=len(dataset.test),
+        sha256=digest,
+        seconds=seconds,
+    )
+
+
+def _choices(
+    dataset: Dataset, holdouts: Sequence[Holdout], now: datetime, *, add_relevant: bool
+) -> dict[Stage, Iterator[Choices]]:
+    return {
+        stage: choices_of(
+            dataset.catalogue,
+            dataset.examples(holdouts, stage, now=now),
+            add_relevant=add_relevant,
+        )
+        for stage in Stage
+    }
+
+
+def _flat(metrics: Mapping[str, Interval]) -> dict[str, float]:
+    flat: dict[str, float] = {}
+    for name, interval in metrics.items():
+        flat |= {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+    return flat
+
+
+def _facts(
+    dataset: Dataset, scorer: Scorer, fitted: Mapping[Stage, StageWeights]
+) -> dict[str, float]:
+    facts = {
+        "listeners_fit": float(len(dataset.fit)),
+        "listeners_test": float(len(dataset.test)),
+        "rows": float(dataset.histories.rows),
+        "rows_refused": float(sum(dataset.histories.refused.values())),
+    }
+    for stage in Stage:
+        facts[f"{stage}/listeners_fit"] = float(fitted[stage].n_listeners_)
+        for key, weight in scorer.weights[stage].items():
+            facts[f"{stage}/weight_{key}"] = weight
+    return facts
