@@ -35,7 +35,7 @@ SCORE_COLUMNS = (
     "user_id", *TRAITS, "assessment_confidence", "trait_confidence", "assessment_method",
     "assessment_date",
 )  # fmt: skip
-PLAY_COLUMNS = ("user_id", "track_id", "played_at", "ms_played", "source")
+PLAY_COLUMNS = ("user_id", "track_id", "played_at", "ms_played", "source", "trainable")
 
 
 def build_world(
@@ -151,4 +151,4 @@ def _play_rows(
         times = np.datetime_as_string(joined + plays.start_ms.astype("timedelta64[ms]"), unit="ms")
         user_id = _user_id(i)
         for track, time, ms in zip(plays.track, times, plays.ms_played, strict=True):
-            yield user_id, ids[track], f"{time}Z", ms, SOURCE
+            yield user_id, ids[track], f"{time}Z", ms, SOURCE, True

@@ -145,7 +145,7 @@ def test_history_equals_plays_whatever_happened_to_them(engine: sa.Engine) -> No
         "UPDATE plays SET ms_played = 1 WHERE user_id = 'sim-005'",
         "UPDATE tracks SET track_name = 'New name' WHERE track_id < 'sim-track-0100'",
         "SELECT upsert_listening_history('sim-006', 'sim-track-0007', '2026-02-27Z', 5, 'test')",
-        "INSERT INTO plays SELECT user_id, 'sim-track-0001', now(), 3, 'test' FROM users",
+        "INSERT INTO plays SELECT user_id, 'sim-track-0001', now(), 3, 'test', true FROM users",
     ):
         _execute(engine, change)
         build_features(engine, now=LATER)
