@@ -46,7 +46,11 @@ WIDTH = 118
 
 def result_console() -> Console:
     """Return a console on stdout, wide enough for tables also in a pipe."""
-    return Console(width=None if sys.stdout.isatty() else WIDTH, soft_wrap=False)
+    return Console(
+        width=None if sys.stdout.isatty() else WIDTH,
+        markup=False,
+        highlight=False,
+    )
 
 
 NoTrain = Annotated[bool, typer.Option("--no-train", help="Keep these rows out of training.")]

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import sqlalchemy as sa
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from features.build import build_features
@@ -83,7 +84,7 @@ def _step(console: Console, name: str) -> Iterator[None]:
     began = time.monotonic()
     with console.status(name):
         yield
-    console.print(f"[green]done[/green] {time.monotonic() - began:6.1f} s  {name}")
+    console.print(f"{time.monotonic() - began:6.1f} s  {name}", style="green")
 
 
 def _fill(environment: Environment, console: Console) -> None:
@@ -252,6 +253,7 @@ def _ranking(answer: Json, title: str, before: Mapping[str, Json] | None = None)
         f" {metadata['models']['scorer']}; {metadata['total_candidates']} candidates,"
         f" {metadata['response_time_ms']:.0f} ms, {metadata['cache']})",
         expand=True,
+        caption="* drawn at random, to learn what the listener likes",
     )
     table.add_column("#", justify="right", no_wrap=True)
     if before is not None:
@@ -260,11 +262,12 @@ def _ranking(answer: Json, title: str, before: Mapping[str, Json] | None = None)
     for key in ["score", *keys, "rl"]:
         table.add_column(key, justify="right", no_wrap=True)
     for track in answer["recommendations"][:SHOWN]:
-        cells = [str(track["rank"])]
+        cells = [f"{track['rank']}{'*' if track['propensity'] < 1 else ''}"]
         if before is not None:
             was = before.get(track["track_id"])
             cells.append(str(was["rank"]) if was else "-")
-        cells += [f"{track['track_name']} - {track['artist_name']}", f"{track['score']:.4f}"]
+        name = escape(f"{track['track_name']} - {track['artist_name']}")  # names hold brackets
+        cells += [name, f"{track['score']:.4f}"]
         cells += [f"{track['components'][key]:.3f}" for key in keys]
         table.add_row(*cells, f"{track['rl_adjustment']:+.4f}")
     return table

@@ -57,13 +57,13 @@ def serving(
     check_port(host, port)
     command = [sys.executable, "-m", "bentoml", "serve", "serving.service:service"]
     command += ["--working-dir", str(ROOT), "--host", host, "--port", str(port)]
+    command += ["--quiet"]  # warnings and errors only
     process = subprocess.Popen(  # noqa: S603 - our own interpreter and arguments
         command,
         cwd=ROOT,
         env={
             **environment,
             "BENTOML_DO_NOT_TRACK": "True",
-            "BENTOML_QUIET": "True",  # warnings and errors only
             "BENTOML_CONFIG_OPTIONS": f"services.bondhu.workers={workers}",
         },
         start_new_session=True,  # one group to stop, and no Ctrl-C before we say so

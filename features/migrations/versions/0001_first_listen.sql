@@ -5,7 +5,7 @@ CREATE TABLE users (
     source      text NOT NULL,
     simulated   boolean NOT NULL DEFAULT false,
     revision    bigint NOT NULL DEFAULT 0,          -- rises when what lists are made from changes
-    revised_at  timestamptz NOT NULL DEFAULT now()
+    revised_at  timestamptz                         -- null until it first rose
 );
 CREATE INDEX users_revised_at ON users (revised_at);
 
