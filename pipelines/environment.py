@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import redis
 import sqlalchemy as sa
 
 from features.database import check, connect, mlflow_uri
@@ -59,13 +60,15 @@ def open_environment(settings: Settings) -> Iterator[Environment]:
 
     Raises
     ------
-    ServerError, DatabaseUnavailableError
-        With one line that says what to do.
+    ServerError, DatabaseUnavailableError, redis.RedisError
+        A server does not start, or one that is named does not answer.
     """
     with open_servers(settings.home, settings.database_url, settings.redis_url) as endpoints:
         engine = connect(endpoints.database_url)
         try:
             check(engine)
+            with redis.Redis.from_url(endpoints.redis_url, socket_connect_timeout=5) as client:
+                client.ping()
             migrate(engine)
             yield Environment(
                 settings,

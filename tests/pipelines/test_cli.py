@@ -1,0 +1,143 @@
+"""Commands as a user types them: what they print, and how they fail."""
+
+import os
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from pipelines.servers import Endpoints
+
+BONDHU = Path(sys.executable).parent / "bondhu"
+
+
+def run(
+    *arguments: str | Path, home: Path, servers: Endpoints | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("DATABASE_URL", "REDIS_URL", "MLFLOW_TRACKING_URI", "BONDHU_DATA")
+    }
+    if servers is not None:
+        clean |= {"DATABASE_URL": servers.database_url, "REDIS_URL": servers.redis_url}
+    return subprocess.run(
+        [BONDHU, *map(str, arguments)],
+        env=clean | {"BONDHU_HOME": str(home)} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def assert_one_line(ran: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert ran.returncode == 1
+    (line,) = [line for line in ran.stderr.splitlines() if line.strip()]
+    assert line.startswith("bondhu: ")
+    for word in words:
+        assert word in line
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.fixture
+def on(servers: Endpoints, database_url: str) -> Endpoints:
+    return Endpoints(database_url, servers.redis_url)
+
+
+def test_a_missing_file_is_named(tmp_path: Path, on: Endpoints) -> None:
+    ran = run("import", "catalogue", tmp_path / "nothing", home=tmp_path, servers=on)
+    assert_one_line(ran, "nothing")
+
+
+def test_a_malformed_file_stores_nothing(tmp_path: Path, on: Endpoints, engine: sa.Engine) -> None:
+    songs = tmp_path / "spotify_songs.csv"
+    songs.write_text("track_id,track_name,track_artist\n1,a,b\n2,c\n")
+    ran = run("import", "catalogue", songs, home=tmp_path, servers=on)
+    assert_one_line(ran, "spotify_songs.csv")
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM tracks")) == 0
+
+
+def test_an_import_says_what_it_read(tmp_path: Path, on: Endpoints) -> None:
+    songs = tmp_path / "songs.csv"
+    songs.write_text("track_id,track_name,track_artist\n1,a,b\n2,c,d\n3,,e\n")
+    ran = run("import", "catalogue", songs, home=tmp_path, servers=on)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines()[-1] == "read 3, stored 2, skipped 1 track_name is missing"
+    again = run("import", "catalogue", songs, home=tmp_path, servers=on)
+    assert "stored 0" in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none", "DATABASE_URL"),
+        ("DATABASE_URL", "mysql://somewhere/else", "DATABASE_URL"),
+        ("DATABASE_URL", "not an address", "DATABASE_URL"),
+        ("REDIS_URL", "redis://127.0.0.1:1", "REDIS_URL"),
+        ("BONDHU_EXPLORATION", "2", "BONDHU_EXPLORATION"),
+        ("BONDHU_JWT_SECRET", "short", "BONDHU_JWT_SECRET"),
+    ],
+)
+def test_a_wrong_setting_is_named(
+    tmp_path: Path, on: Endpoints, name: str, value: str, said: str
+) -> None:
+    ran = run("features", "build", home=tmp_path, servers=on, **{name: value})
+    assert_one_line(ran, said)
+
+
+def test_a_secret_is_never_shown(tmp_path: Path, on: Endpoints) -> None:
+    secret = "postgresql://ada:open-sesame@127.0.0.1:1/none"
+    ran = run("features", "build", home=tmp_path, servers=on, DATABASE_URL=secret)
+    assert_one_line(ran, "127.0.0.1")
+    assert "open-sesame" not in ran.stderr
+
+
+def test_a_taken_port_is_named(tmp_path: Path, on: Endpoints) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ran = run("demo", "--once", "--port", str(port), home=tmp_path, servers=on)
+    assert_one_line(ran, str(port), "--port")
+
+
+def test_serving_without_a_model_says_how_to_get_one(tmp_path: Path, on: Endpoints) -> None:
+    ran = run("serve", "--port", "0", home=tmp_path, servers=on)
+    assert_one_line(ran, "bondhu train scorer")
+
+
+def test_a_token_is_signed_with_a_secret_that_only_its_owner_reads(tmp_path: Path) -> None:
+    first = run("token", "--user", "ada", home=tmp_path / "home")
+    assert first.returncode == 0
+    assert len(first.stdout.strip().split(".")) == 3
+    secret = tmp_path / "home" / "jwt-secret"
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    before = secret.read_text()
+    run("token", "--user", "bob", "--admin", home=tmp_path / "home")
+    assert secret.read_text() == before
+
+
+def test_up_prints_addresses_and_nothing_else(tmp_path: Path) -> None:
+    try:
+        ran = run("up", home=tmp_path)
+        assert ran.returncode == 0, ran.stderr
+        names = [line.partition("=")[0] for line in ran.stdout.splitlines()]
+        assert names == ["DATABASE_URL", "REDIS_URL", "MLFLOW_TRACKING_URI"]
+        used = run("features", "build", home=tmp_path)
+        assert used.returncode == 0, used.stderr
+        with_addresses = run(
+            "features",
+            "build",
+            home=tmp_path,
+            servers=None,
+            **dict(line.split("=", 1) for line in ran.stdout.splitlines()),
+        )  # fmt: skip
+        assert with_addresses.returncode == 0, with_addresses.stderr
+    finally:
+        assert run("down", home=tmp_path).returncode == 0
