@@ -220,7 +220,8 @@ def main() -> None:
         sys.exit(f"bondhu: {error}")
     except OperationalError as error:
         reason = str(error.orig).strip().splitlines()[0]
-        sys.exit(f"bondhu: PostgreSQL gave up ({reason}); nothing was half-written: run it again")
+        mend = "make room and run it again" if "No space left" in reason else "run it again"
+        sys.exit(f"bondhu: PostgreSQL gave up ({reason}); nothing was half-written: {mend}")
     except redis.RedisError as error:
         sys.exit(f"bondhu: Redis cannot be used ({error}): check REDIS_URL, or unset it")
     except OSError as error:
