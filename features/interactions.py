@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from features.users import lock
 from recommender.qlearning import learn
-from recommender.replay import BUFFER_SIZE, EPISODES_PER_BATCH, replayed_episodes
+from recommender.replay import BUFFER_SIZE, EPISODES_PER_BATCH, replay_log, replayed_episodes
 from recommender.rewards import POSITIVE
 
 SNAPSHOTS_KEPT = 2
@@ -118,6 +118,10 @@ _EXPERIENCES = sa.text(
     "SELECT episode, state, reward, seq FROM music_interactions"
     " WHERE user_id = :user_id AND episode > :after ORDER BY episode"
 )
+_LOG_BEFORE = sa.text(
+    "SELECT seq, state, reward FROM music_interactions"
+    " WHERE user_id = :user_id AND received_at < :moment ORDER BY episode"
+)
 _BATCH = sa.text(
     "SELECT episode, state, reward FROM music_interactions"
     " WHERE user_id = :user_id AND episode = ANY(:episodes)"
@@ -205,6 +209,13 @@ def append(connection: sa.Connection, event: Interaction, q: QState) -> float:
             },
         )
     return value
+
+
+def q_state_as_of(connection: sa.Connection, user_id: str, moment: datetime) -> QState:
+    """Return the Q-table that a listener had at a moment: the log up to it, replayed."""
+    rows = connection.execute(_LOG_BEFORE, {"user_id": user_id, "moment": moment}).all()
+    table = replay_log(user_id, [(state, reward) for _, state, reward in rows])
+    return QState(seq=rows[-1][0] if rows else 0, episode=len(rows), table=table)
 
 
 def q_state(connection: sa.Connection, user_id: str) -> QState:

@@ -1,10 +1,11 @@
-"""Listeners as the core sees them: read from Postgres in four queries, turned into arrays.
+"""Listeners as the core sees them: read from Postgres, now or as of a moment, turned into arrays.
 
 A `Profile` holds facts in plain types, so that it can be cached as MessagePack and shown to its
 owner; `listener_of` turns it into what `recommender` judges with.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import msgspec
@@ -14,7 +15,7 @@ import sqlalchemy as sa
 from recommender.audio import FEATURES, audio_rows
 from recommender.cold_start import Stage, account_age_days, stage_of
 from recommender.genres import CATEGORY_SLUGS
-from recommender.history import play_weight
+from recommender.history import HALF_LIFE_DAYS, play_weight
 from recommender.listener import Listener
 from recommender.personality import TRAITS
 from recommender.rewards import POSITIVE
@@ -25,54 +26,111 @@ LIKED_TRACKS = 50
 SHOWN_DAYS = 30
 
 _AUDIO = ", ".join(f"a.{f}" for f in FEATURES)
-_WHO = sa.text(
-    """
-    SELECT u.created_at, (SELECT min(played_at) FROM plays p WHERE p.user_id = u.user_id),
-           (SELECT count(DISTINCT artist_key) FROM artist_plays ap WHERE ap.user_id = u.user_id)
-    FROM users u WHERE u.user_id = :user_id
-    """
-)
-_PERSONALITY = sa.text("SELECT * FROM get_active_personality_profile(:user_id)")
-_TOP_TRACKS = sa.text("SELECT * FROM get_user_top_50_tracks(:user_id)")
-_LIKED = sa.text(
-    f"""
-    SELECT t.category, count(*), max(i.occurred_at), {_AUDIO}
-    FROM music_interactions i JOIN tracks t USING (track_id)
-    LEFT JOIN audio_features a USING (track_id)
-    WHERE i.user_id = :user_id AND i.feedback_type = ANY(:positive)
-    GROUP BY i.track_id, t.category, {_AUDIO}
-    ORDER BY max(i.seq) DESC LIMIT {LIKED_TRACKS}
-    """  # noqa: S608 - constants of this module
-)
-_TOP_ARTISTS = sa.text(
-    f"""
-    SELECT a.category, sum(p.play_count)::bigint, {_AUDIO}
-    FROM artist_plays p LEFT JOIN artist_audio_features a USING (artist_key)
-    WHERE p.user_id = :user_id
-    GROUP BY p.artist_key, a.category, {_AUDIO}
-    ORDER BY sum(p.play_count) DESC, p.artist_key LIMIT {HISTORY_ARTISTS}
-    """  # noqa: S608 - constants of this module
-)
-_KNOWN = sa.text(
-    """
-    WITH liked AS (
-        SELECT DISTINCT track_id FROM music_interactions
-        WHERE user_id = :user_id AND feedback_type = ANY(:positive)
-    ), heard AS (
-        SELECT track_id FROM listening_history WHERE user_id = :user_id
-        UNION SELECT track_id FROM liked
+
+
+@dataclass(frozen=True)
+class _Queries:
+    """The questions behind a profile."""
+
+    who: sa.TextClause
+    personality: sa.TextClause
+    top_tracks: sa.TextClause
+    liked: sa.TextClause
+    top_artists: sa.TextClause
+    known: sa.TextClause
+
+
+def _queries(
+    *, top_tracks: str, personality: str, heard: str, plays: str, said: str, counts: str
+) -> _Queries:
+    """Return the questions; `plays`, `said` and `counts` say which rows there are."""
+    return _Queries(
+        who=sa.text(
+            f"""
+            SELECT u.created_at, (SELECT min(played_at) FROM plays
+                                  WHERE user_id = u.user_id AND {plays}),
+                   (SELECT count(DISTINCT artist_key) FROM artist_plays
+                    WHERE user_id = u.user_id AND {counts})
+            FROM users u WHERE u.user_id = :user_id
+            """  # noqa: S608 - constants of this module
+        ),
+        personality=sa.text(personality),
+        top_tracks=sa.text(top_tracks),
+        liked=sa.text(
+            f"""
+            SELECT t.category, count(*), max(i.occurred_at), {_AUDIO}
+            FROM music_interactions i JOIN tracks t USING (track_id)
+            LEFT JOIN audio_features a USING (track_id)
+            WHERE i.user_id = :user_id AND i.feedback_type = ANY(:positive) AND {said}
+            GROUP BY i.track_id, t.category, {_AUDIO}
+            ORDER BY max(i.seq) DESC LIMIT {LIKED_TRACKS}
+            """  # noqa: S608 - constants of this module
+        ),
+        top_artists=sa.text(
+            f"""
+            SELECT a.category, sum(p.play_count)::bigint, {_AUDIO}
+            FROM artist_plays p LEFT JOIN artist_audio_features a USING (artist_key)
+            WHERE p.user_id = :user_id AND {counts}
+            GROUP BY p.artist_key, a.category, {_AUDIO}
+            ORDER BY sum(p.play_count) DESC, p.artist_key LIMIT {HISTORY_ARTISTS}
+            """  # noqa: S608 - constants of this module
+        ),
+        known=sa.text(
+            f"""
+            WITH said AS (
+                SELECT DISTINCT track_id, feedback_type FROM music_interactions
+                WHERE user_id = :user_id AND {said}
+            ), heard AS (
+                {heard}
+                UNION SELECT track_id FROM said WHERE feedback_type = ANY(:positive)
+            )
+            SELECT
+                ARRAY(SELECT track_id FROM heard ORDER BY 1),
+                ARRAY(SELECT artist_key FROM tracks JOIN heard USING (track_id)
+                      UNION SELECT artist_key FROM artist_plays
+                      WHERE user_id = :user_id AND {counts} ORDER BY 1),
+                ARRAY(SELECT track_id FROM said WHERE feedback_type = 'dislike' ORDER BY 1),
+                ARRAY(SELECT DISTINCT track_id FROM music_recommendations
+                      WHERE :with_shown AND user_id = :user_id AND created_at < :now
+                        AND created_at > :now - make_interval(days => :shown_days) ORDER BY 1)
+            """  # noqa: S608 - constants of this module
+        ),
     )
-    SELECT
-        ARRAY(SELECT track_id FROM heard),
-        ARRAY(SELECT artist_key FROM tracks JOIN heard USING (track_id)
-              UNION SELECT artist_key FROM artist_plays WHERE user_id = :user_id),
-        ARRAY(SELECT DISTINCT track_id FROM music_interactions
-              WHERE user_id = :user_id AND feedback_type = 'dislike'),
-        ARRAY(SELECT DISTINCT track_id FROM music_recommendations
-              WHERE :with_shown AND user_id = :user_id
-                AND created_at > :now - make_interval(days => :shown_days))
-    """
+
+
+_NOW = _queries(
+    top_tracks="SELECT * FROM get_user_top_50_tracks(:user_id)",
+    personality="SELECT * FROM get_active_personality_profile(:user_id)",
+    heard="SELECT track_id FROM listening_history WHERE user_id = :user_id",
+    plays="true",
+    said="true",
+    counts="true",
 )
+"""From the aggregates, which hold everything up to now: what the service asks."""
+
+_AS_OF = _queries(
+    # get_user_top_50_tracks with the plays before a moment in place of their aggregate.
+    top_tracks=f"""
+        SELECT p.play_count, p.played_at, t.category, {_AUDIO}
+        FROM (SELECT track_id, count(*) AS play_count, max(played_at) AS played_at
+              FROM plays WHERE user_id = :user_id AND played_at < :now GROUP BY track_id) p
+        JOIN tracks t USING (track_id) LEFT JOIN audio_features a USING (track_id)
+        ORDER BY ln(1 + p.play_count::float8)
+                 * power(2, -extract(epoch FROM :now - p.played_at)
+                            / 86400 / {HALF_LIFE_DAYS})::float8 DESC, p.track_id
+        LIMIT 50
+        """,  # noqa: S608 - constants
+    personality=f"""
+        SELECT {", ".join(TRAITS)}, assessment_confidence, assessment_method
+        FROM personality_scores WHERE user_id = :user_id AND assessment_date < :now
+        ORDER BY assessment_date DESC, id DESC LIMIT 1
+        """,  # noqa: S608 - constants
+    heard="SELECT track_id FROM plays WHERE user_id = :user_id AND played_at < :now",
+    plays="played_at < :now",
+    said="received_at < :now",
+    counts="imported_at < :now",
+)
+"""From what was known before a moment, row by row: what a trainer asks."""
 
 
 class Heard(msgspec.Struct, array_like=True, frozen=True):
@@ -110,29 +168,55 @@ def load_profile(
     with_shown
         Whether the tracks of the last 30 days' lists are wanted.
     """
-    who = {"user_id": user_id}
-    user = connection.execute(_WHO, who).one_or_none()
+    return _load(_NOW, connection, user_id, now=now, with_shown=with_shown)
+
+
+def load_profile_as_of(
+    connection: sa.Connection, user_id: str, moment: datetime, *, with_shown: bool = False
+) -> Profile | None:
+    """Read the profile that the service would have read at a moment in the past.
+
+    Only what was known before it takes part: plays that had begun, feedback that had come in,
+    assessments and imported counts that were there. What a track sounds like and how popular it is
+    has no history here: it is as it stands now.
+
+    Returns
+    -------
+    None for a listener of whom nothing was known.
+    """
+    return _load(_AS_OF, connection, user_id, now=moment, with_shown=with_shown)
+
+
+def _load(
+    queries: _Queries, connection: sa.Connection, user_id: str, *, now: datetime, with_shown: bool
+) -> Profile | None:
+    asked = {
+        "user_id": user_id,
+        "now": now,
+        "positive": [kind.value for kind in POSITIVE],
+        "with_shown": with_shown,
+        "shown_days": SHOWN_DAYS,
+    }
+    user = connection.execute(queries.who, asked).one_or_none()
     if user is None:
         return None
     created_at, first_played_at, undated_artists = user
-    positive = {"positive": [kind.value for kind in POSITIVE]}
-    personality = connection.execute(_PERSONALITY, who).mappings().one_or_none()
+    if created_at > now and first_played_at is None:
+        return None
+    personality = connection.execute(queries.personality, asked).mappings().one_or_none()
     history = [
         Heard(tuple(row[f] for f in FEATURES), row["play_count"], row["played_at"], row["category"])
-        for row in connection.execute(_TOP_TRACKS, who).mappings()
+        for row in connection.execute(queries.top_tracks, asked).mappings()
     ]
     history += [
         Heard(tuple(audio), count, at, category)
-        for category, count, at, *audio in connection.execute(_LIKED, who | positive)
+        for category, count, at, *audio in connection.execute(queries.liked, asked)
     ]
     history += [
         Heard(tuple(audio), count, None, category)
-        for category, count, *audio in connection.execute(_TOP_ARTISTS, who)
+        for category, count, *audio in connection.execute(queries.top_artists, asked)
     ]
-    heard, artists, disliked, shown = connection.execute(
-        _KNOWN,
-        who | positive | {"with_shown": with_shown, "now": now, "shown_days": SHOWN_DAYS},
-    ).one()
+    heard, artists, disliked, shown = connection.execute(queries.known, asked).one()
     age = account_age_days(now, created_at, first_played_at)
     return Profile(
         user_id=user_id,

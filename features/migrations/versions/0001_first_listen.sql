@@ -80,6 +80,7 @@ CREATE TABLE artist_plays (
     play_count  bigint NOT NULL CHECK (play_count > 0),
     source      text NOT NULL,
     trainable   boolean NOT NULL,
+    imported_at timestamptz NOT NULL DEFAULT now(), -- undated counts are known from here on
     PRIMARY KEY (user_id, artist_key, source)
 );
 CREATE INDEX artist_plays_artist_key ON artist_plays (artist_key);
