@@ -22,8 +22,9 @@ class Build:
 
     Attributes
     ----------
-    history, artists, personality
-        Rows of listening_history, artist_audio_features, personality_features that were changed.
+    history, recordings, artists, personality
+        Rows of listening_history, tracks (their recording), artist_audio_features and
+        personality_features that were changed.
     tracks, artist_total, listeners
         How many there are.
     build_id
@@ -31,6 +32,7 @@ class Build:
     """
 
     history: int
+    recordings: int
     artists: int
     personality: int
     tracks: int
@@ -44,7 +46,7 @@ class Build:
 
         Examples
         --------
-        >>> str(Build(0, 0, 0, 9, 4, 2, build_id=3, is_new=False))
+        >>> str(Build(0, 0, 0, 0, 9, 4, 2, build_id=3, is_new=False))
         'nothing changed since build 3: 9 tracks, 4 artists, 2 listeners'
         """
         counts = f"{self.tracks} tracks, {self.artist_total} artists, {self.listeners} listeners"
@@ -52,6 +54,7 @@ class Build:
             return f"nothing changed since build {self.build_id}: {counts}"
         return (
             f"build {self.build_id}: {counts} (changed: {self.history} of listening_history,"
+            f" {self.recordings} tracks' recording,"
             f" {self.artists} of artist_audio_features, {self.personality} of personality_features)"
         )
 
@@ -73,6 +76,8 @@ def build_features(
     """
     say = progress or (lambda _: None)
     with one_at_a_time(engine) as connection:
+        say("one recording under many ids")
+        recordings = connection.execute(_RECORDINGS).rowcount
         say("artists' audio from their tracks")
         artists = connection.execute(_ARTISTS, {"now": now}).rowcount
         say("personality features")
@@ -85,11 +90,19 @@ def build_features(
         history += connection.execute(_HISTORY, {"now": now}).rowcount
         tracks, artist_total, listeners = connection.execute(_COUNTS).one()
         values = {"now": now, "tracks": tracks, "artists": artist_total, "listeners": listeners}
-        values["changed"] = history + artists + personality > 0
+        values["changed"] = history + recordings + artists + personality > 0
         new_id = connection.scalar(_NEW_BUILD, values)
         build_id = new_id or connection.scalar(sa.text("SELECT max(build_id) FROM feature_builds"))
     return Build(
-        history, artists, personality, tracks, artist_total, listeners, build_id, new_id is not None
+        history,
+        recordings,
+        artists,
+        personality,
+        tracks,
+        artist_total,
+        listeners,
+        build_id,
+        new_id is not None,
     )
 
 
@@ -101,6 +114,38 @@ def _personality(connection: sa.Connection, now: datetime) -> int:
         changed += 1
     return changed
 
+
+# One recording: the same ISRC, or else the same artist and title in a run of durations in which no
+# neighbours lie more than 2 s apart. Its canonical track is the most popular, then the first by id.
+_RECORDINGS = sa.text(
+    """
+    WITH keyed AS (
+        SELECT track_id, popularity, duration_ms,
+               CASE WHEN isrc IS NOT NULL THEN 'isrc ' || isrc
+                    ELSE artist_key || ' ' || title_key END AS name,
+               isrc IS NULL AND duration_ms IS NULL AS is_alone
+        FROM tracks WHERE isrc IS NOT NULL OR title_key IS NOT NULL
+    ), steps AS (
+        SELECT *, CASE WHEN name LIKE 'isrc %' THEN 0
+                       WHEN is_alone THEN 1
+                       ELSE (duration_ms - lag(duration_ms) OVER by_name > 2000)::int END AS is_new
+        FROM keyed WINDOW by_name AS (PARTITION BY name, is_alone ORDER BY duration_ms, track_id)
+    ), runs AS (
+        SELECT *, sum(coalesce(is_new, 0)) OVER (PARTITION BY name, is_alone
+                                                 ORDER BY duration_ms, track_id) AS run
+        FROM steps
+    ), chosen AS (
+        SELECT track_id, first_value(track_id) OVER (
+            PARTITION BY name, is_alone, run
+            ORDER BY popularity DESC NULLS LAST, track_id COLLATE "C") AS canonical_id
+        FROM runs
+    )
+    UPDATE tracks t SET canonical_id = nullif(c.canonical_id, t.track_id)
+    FROM chosen c
+    WHERE c.track_id = t.track_id
+      AND t.canonical_id IS DISTINCT FROM nullif(c.canonical_id, t.track_id)
+    """
+)
 
 _MEANS = ", ".join(
     f"avg(a.{feature} ORDER BY t.track_id)::real AS {feature}" for feature in FEATURES

@@ -13,7 +13,7 @@ _BUILD = sa.text("SELECT coalesce(max(build_id), 0) FROM feature_builds")
 _TRACKS = sa.text(
     f"""
     SELECT t.track_id, t.track_name, t.artist_name, t.artist_key, t.popularity, t.category,
-           t.genres, t.duration_ms, t.release_date - DATE '1970-01-01',
+           t.genres, t.duration_ms, t.release_date - DATE '1970-01-01', t.canonical_id,
            {", ".join(f"a.{f}" for f in FEATURES)}
     FROM tracks t LEFT JOIN audio_features a USING (track_id)
     ORDER BY t.track_id COLLATE "C"
@@ -56,18 +56,21 @@ def load_catalogue(engine: sa.Engine) -> NamedCatalogue:
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
         build = int(connection.execute(_BUILD).scalar_one())
         rows = connection.execute(_TRACKS).all()
-    columns: list[Sequence] = list(zip(*rows, strict=True)) if rows else [()] * (9 + len(FEATURES))  # type: ignore[type-arg]
+    columns: list[Sequence] = list(zip(*rows, strict=True)) if rows else [()] * (10 + len(FEATURES))  # type: ignore[type-arg]
     ids, names, artists, keys, popularity, category, genres, durations, released = columns[:9]
+    place = {track_id: row for row, track_id in enumerate(ids)}
+    recording = [place.get(c, row) for row, c in enumerate(columns[9])]
     artist_keys, artist = np.unique(
         np.array([key.encode() for key in keys], dtype=np.bytes_), return_inverse=True
     )
     raw_genres = [tuple(g) for g in genres]
     tracks = build_tracks(
-        audio=audio_rows(np.array(columns[9:], dtype=np.float64).T),
+        audio=audio_rows(np.array(columns[10:], dtype=np.float64).T),
         artist=artist.astype(np.int64),
         popularity=np.array(popularity, dtype=np.float64) / 100.0,
         category=category,
         genres=raw_genres,
+        recording=np.array(recording, dtype=np.int64),
         released=np.array([UNKNOWN_DATE if d is None else d for d in released], dtype=np.int64),
     )
     catalogue = Catalogue(

@@ -265,14 +265,10 @@ def listener_of(
         traits=profile.traits,
         history_audio=audio[known],
         history_weight=np.array(weights, dtype=np.float64)[known],
-        heard=_known(catalogue.rows_of(profile.heard_tracks)),
-        heard_artists=_known(heard_artists),
-        disliked=_known(catalogue.rows_of(profile.disliked_tracks)),
-        shown=_known(catalogue.rows_of(profile.shown_tracks)),
+        heard=catalogue.recordings_of(profile.heard_tracks),
+        heard_artists=np.unique(heard_artists[heard_artists >= 0]),
+        disliked=catalogue.recordings_of(profile.disliked_tracks),
+        shown=catalogue.recordings_of(profile.shown_tracks),
         categories={code: weight / total for code, weight in by_category.items()},
         q_table=q_table,
     )
-
-
-def _known(rows: np.ndarray) -> np.ndarray:
-    return np.unique(rows[rows >= 0])

@@ -82,6 +82,9 @@ def propose(
         Who proposed each of them first.
     """
     pool = np.arange(len(catalogue)) if within is None else within
+    pool = np.unique(
+        catalogue.tracks.recording[pool]
+    )  # a recording under many ids is one candidate
     open_ = np.zeros(len(catalogue), dtype=np.bool_)
     open_[pool] = True
     aside = np.union1d(listener.heard, listener.disliked) if excluded is None else excluded

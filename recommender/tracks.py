@@ -23,6 +23,8 @@ class Tracks:
     ----------
     row
         (n,) int64, the track's row in its catalogue: what it is called in arrays.
+    recording
+        (n,) int64, the row of the one track that lists name for this recording; mostly `row`.
     audio
         (n, 7) float32 audio rows.
     artist
@@ -38,6 +40,7 @@ class Tracks:
     """
 
     row: IndexArray
+    recording: IndexArray
     audio: AudioArray
     artist: IndexArray
     popularity: FloatArray
@@ -53,6 +56,7 @@ class Tracks:
         """Return these rows, in the order asked."""
         return Tracks(
             self.row[rows],
+            self.recording[rows],
             self.audio[rows],
             self.artist[rows],
             self.popularity[rows],
@@ -101,6 +105,11 @@ class Catalogue:
         """Return each id's row, -1 for an unknown id."""
         return _places(self.ids, track_ids)
 
+    def recordings_of(self, track_ids: Sequence[str]) -> IndexArray:
+        """Return the canonical rows of these tracks, ascending and none twice; unknown ids drop."""
+        rows = self.rows_of(track_ids)
+        return np.unique(self.tracks.recording[rows[rows >= 0]])
+
     def artists_of(self, artist_keys: Sequence[str]) -> IndexArray:
         """Return each artist's place, -1 for an artist with no track here."""
         return _places(self.artist_keys, artist_keys)
@@ -140,11 +149,17 @@ def build_tracks(
     category: Sequence[str | None],
     genres: Sequence[tuple[str, ...]],
     released: IndexArray,
+    recording: IndexArray | None = None,
 ) -> Tracks:
-    """Return `Tracks` from columns in which categories and genres are still words."""
+    """Return `Tracks` from columns in which categories and genres are still words.
+
+    Without `recording`, every track is its own.
+    """
+    row = np.arange(len(artist), dtype=np.int64)
     code = {name: place for place, name in enumerate(CATEGORY_SLUGS)}
     return Tracks(
-        row=np.arange(len(artist), dtype=np.int64),
+        row=row,
+        recording=row if recording is None else recording,
         audio=audio,
         artist=artist,
         popularity=popularity,

@@ -78,7 +78,9 @@ def build(
         pool.components,
         weights=weights,
         rl_adjustment=adjustments(listener.q_table, listener.traits, halves, place[pool.rows]),
-        rules=_rules(pool, listener, settings, by_caller=by_caller),
+        rules=_rules(
+            catalogue.tracks.recording[pool.rows], listener, settings, by_caller=by_caller
+        ),
         policy=policy,
         limit=len(pool.rows) if by_caller else LONGEST + RESERVES,
     )
@@ -151,10 +153,12 @@ def excluded_rows(listener: Listener, settings: RankingSettings) -> IndexArray:
     return np.unique(np.concatenate(rows))
 
 
-def _rules(pool: Pool, listener: Listener, settings: RankingSettings, *, by_caller: bool) -> Rules:
+def _rules(
+    recording: IndexArray, listener: Listener, settings: RankingSettings, *, by_caller: bool
+) -> Rules:
     def among(rows: IndexArray, applies: bool) -> np.ndarray:
         wanted = rows if applies and not by_caller else rows[:0]
-        return np.isin(pool.rows, wanted)
+        return np.isin(recording, wanted)
 
     return Rules(
         never=among(listener.disliked, True),

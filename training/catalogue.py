@@ -31,12 +31,14 @@ def load_trainable_catalogue(engine: sa.Engine) -> Catalogue:
 def _restricted(catalogue: Catalogue, rows: IndexArray) -> Catalogue:
     """Return a catalogue of these rows alone, with rows and artists numbered anew."""
     tracks = catalogue.tracks.take(rows)
+    place = np.full(len(catalogue), -1, dtype=np.int64)
+    place[rows] = row = np.arange(len(rows), dtype=np.int64)
+    # Where the canonical track is left out, each of the others stands for itself.
+    recording = np.where(place[tracks.recording] >= 0, place[tracks.recording], row)
     artists, artist = np.unique(tracks.artist, return_inverse=True)
     return Catalogue(
         ids=catalogue.ids[rows],
-        tracks=replace(
-            tracks, row=np.arange(len(rows), dtype=np.int64), artist=artist.astype(np.int64)
-        ),
+        tracks=replace(tracks, row=row, recording=recording, artist=artist.astype(np.int64)),
         artist_keys=catalogue.artist_keys[artists],
         genres=[catalogue.genres[row] for row in rows.tolist()],
     )

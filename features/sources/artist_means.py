@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from features.imports import ALREADY_STORED, Reject, merge
 from features.sources.cells import RejectedError, number, text, whole
 from features.sources.files import Table
-from features.sources.names import artist_key
+from features.sources.names import name_key
 from recommender.audio import FEATURES
 
 SOURCE = "catalogue"
@@ -75,7 +75,7 @@ def read_artist_means(table: Table) -> ArtistMeans:
             means.rejects.append(Reject(f"artist: {error}", entry))
             continue
         artist: dict[str, object] = {"artist_name": name, "track_count": count, **values}
-        key = artist_key(name)
+        key = name_key(name)
         if count > counts.get(key, 0):
             means.by_key[key], counts[key] = artist, count
     return means

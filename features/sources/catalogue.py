@@ -14,7 +14,7 @@ from features.imports import ALREADY_STORED, InputError, Report, merge, one_at_a
 from features.sources.artist_means import read_artist_means, write_artist_means
 from features.sources.catalogue_tracks import Tracks, read_tracks
 from features.sources.files import find, read_table, sha256_of
-from features.sources.names import artist_key
+from features.sources.names import name_key
 from recommender.audio import FEATURES
 from recommender.genres import categorise
 
@@ -28,7 +28,8 @@ TRACK_VALUES = (
 )  # fmt: skip
 AUDIO_VALUES = (*FEATURES, "loudness", "liveness", "key", "mode")
 TRACK_COLUMNS = (
-    "track_id", *TRACK_VALUES, "artist_key", "genres", "category", "source", "trainable",
+    "track_id", *TRACK_VALUES, "artist_key", "title_key", "genres", "category", "source",
+    "trainable",
 )  # fmt: skip
 AUDIO_COLUMNS = ("track_id", *AUDIO_VALUES, "source", "trainable")
 
@@ -96,8 +97,9 @@ def _write(
     rows, audio = [], []
     for track_id, track in tracks.by_id.items():
         values, genres = track.values, track.genres
-        named = artist_key(str(values["artist_name"])), genres, categorise(genres)
-        rows.append((track_id, *map(values.get, TRACK_VALUES), *named, *origin))
+        keys = name_key(str(values["artist_name"])), name_key(str(values["track_name"]))
+        tagged = genres, categorise(genres)
+        rows.append((track_id, *map(values.get, TRACK_VALUES), *keys, *tagged, *origin))
         heard = tuple(map(values.get, AUDIO_VALUES))
         if any(value is not None for value in heard):
             audio.append((track_id, *heard, *origin))

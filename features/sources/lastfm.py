@@ -23,7 +23,7 @@ from features.imports import (
 from features.sources.cells import RejectedError, text, whole
 from features.sources.coverage import coverage
 from features.sources.files import Table, find, read_table, sha256_of
-from features.sources.names import artist_key
+from features.sources.names import name_key
 
 SOURCE = "lastfm"
 USER_ARTISTS, ARTISTS = "lastfm_user_artists.csv.gz", "lastfm_artists.csv.gz"
@@ -124,7 +124,7 @@ def read_counts(table: Table, names: dict[str, str]) -> Counts:
             counts.skipped[REPEATED] += 1
             continue
         seen.add((user_id, artist_id))
-        key = artist_key(names[artist_id])
+        key = name_key(names[artist_id])
         counts.names.setdefault(key, names[artist_id])
         if (user_id, key) in counts.plays:
             counts.skipped[ANOTHER_SPELLING] += 1

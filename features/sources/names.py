@@ -1,9 +1,9 @@
-"""Artists' names: the key under which two sources mean the same artist."""
+"""Names: the key under which two sources mean the same artist, or the same title."""
 
 import unicodedata
 
 
-def artist_key(name: str) -> str:
+def name_key(name: str) -> str:
     """Return NFKD, lower case, letters and digits only: accents and dots do not part artists.
 
     A name that is nothing but punctuation is its own key, stripped and casefolded; only an empty
@@ -11,7 +11,7 @@ def artist_key(name: str) -> str:
 
     Examples
     --------
-    >>> artist_key("Beyoncé"), artist_key("AC/DC"), artist_key(" !!! ")
+    >>> name_key("Beyoncé"), name_key("AC/DC"), name_key(" !!! ")
     ('beyonce', 'acdc', '!!!')
     """
     plain = unicodedata.normalize("NFKD", name).lower()

@@ -12,7 +12,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from features.imports import ALREADY_STORED, InputError, Report, append, one_at_a_time, record
-from features.sources.names import artist_key
+from features.sources.names import name_key
 from features.sources.world_figures import GENRES, TRAIT_RELIABILITY
 from features.sources.world_listeners import Listeners, draw_listeners, draw_plays, utilities
 from features.sources.world_music import Music, draw_music
@@ -115,7 +115,7 @@ def _track_rows(music: Music, now: datetime) -> Iterator[tuple[object, ...]]:
         artist, genre = music.artists[music.artist[i]], music.genre[i]
         released = (now - timedelta(days=int(music.age_days[i]))).date()
         yield (
-            _track_id(i), music.titles[i], artist, artist_key(artist),
+            _track_id(i), music.titles[i], artist, name_key(artist),
             f"{music.titles[i]} (simulated)", released, music.duration_ms[i], False,
             music.popularity[i], genres[genre], categories[genre], SOURCE, True, now,
         )  # fmt: skip

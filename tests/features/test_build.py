@@ -106,12 +106,12 @@ def test_a_second_build_does_nothing_and_says_so(engine: sa.Engine) -> None:
     steps: list[str] = []
     first = build_features(engine, now=NOW, progress=steps.append)
     assert first.is_new
-    assert len(steps) == 3
+    assert len(steps) == 4
     assert (first.tracks, first.listeners, first.personality) == (300, 20, 20)
     before = _content(engine)
     second = build_features(engine, now=LATER)
     assert second == Build(
-        0, 0, 0, first.tracks, first.artist_total, 20, build_id=first.build_id, is_new=False
+        0, 0, 0, 0, first.tracks, first.artist_total, 20, build_id=first.build_id, is_new=False
     )
     assert str(second).startswith(f"nothing changed since build {first.build_id}")
     assert _content(engine) == before

@@ -12,7 +12,7 @@ from features.imports import ALREADY_STORED, InputError
 from features.sources.catalogue import import_catalogue
 from features.sources.coverage import coverage
 from features.sources.lastfm import ANOTHER_SPELLING, REPEATED, import_lastfm
-from features.sources.names import artist_key
+from features.sources.names import name_key
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -36,7 +36,7 @@ def test_real_data_and_its_join(engine: sa.Engine, data_folder: Path) -> None:
     report = import_lastfm(engine, data_folder, now=NOW)
 
     assert report.read == len(plays) == report.stored + report.skipped[ANOTHER_SPELLING]
-    key = plays.artistID.map(dict(zip(names.id, names.name.map(artist_key), strict=True)))
+    key = plays.artistID.map(dict(zip(names.id, names.name.map(name_key), strict=True)))
     assert report.stored == len(set(zip(plays.userID, key, strict=True)))
     total = "SELECT count(DISTINCT user_id), sum(play_count) FROM artist_plays"
     assert _rows(engine, total) == [(plays.userID.nunique(), int(plays.weight.sum()))]
@@ -52,7 +52,7 @@ def test_real_data_and_its_join(engine: sa.Engine, data_folder: Path) -> None:
         {row[0] for row in _rows(engine, f"SELECT artist_key FROM {table}")}
         for table in ("tracks", "artist_audio_features")
     ]
-    shares = [names.name.map(artist_key).isin(keys).mean() for keys in known]
+    shares = [names.name.map(name_key).isin(keys).mean() for keys in known]
     assert shares == pytest.approx([0.10, 0.29], abs=0.01)
     assert report.notes == tuple(map(str, (tracks, means, either)))
 

@@ -23,11 +23,13 @@ CREATE TABLE tracks (
     popularity   smallint CHECK (popularity BETWEEN 0 AND 100),
     genres       text[] NOT NULL DEFAULT '{}', -- normalised raw genres, most specific first
     category     text,                     -- listener category, a slug of recommender.genres; null: none
+    title_key    text,                     -- as artist_key; null: this track is its own recording
+    canonical_id text,                     -- the one track of its recording that lists name; null: itself
     source       text NOT NULL,
     trainable    boolean NOT NULL,
     updated_at   timestamptz NOT NULL DEFAULT now()
 );
-CREATE INDEX tracks_artist_key ON tracks (artist_key);
+CREATE INDEX tracks_artist_key ON tracks (artist_key, title_key);
 
 CREATE TABLE audio_features (
     track_id         text PRIMARY KEY REFERENCES tracks ON DELETE CASCADE,
