@@ -13,7 +13,7 @@ $(READY): requirements.lock bootstrap.lock pyproject.toml
 	@touch $@
 
 demo: $(READY)
-	@$(BIN)/bondhu demo $(if $(ONCE),--once)
+	@$(BIN)/bondhu demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
 
 test: $(READY)
 	$(BIN)/pytest $(ARGS)
@@ -30,7 +30,7 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 
 serve: $(READY)
-	@$(BIN)/bondhu serve
+	@$(BIN)/bondhu serve $(if $(PORT),--port $(PORT))
 
 ci:
 	bash .ci/run

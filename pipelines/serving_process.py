@@ -34,7 +34,8 @@ def check_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise ServiceError(
-                f"port {port} cannot be used ({error.strerror}): choose another with --port"
+                f"port {port} cannot be used ({error.strerror}): choose another with --port N"
+                f" (make: PORT=N)"
             ) from None
 
 

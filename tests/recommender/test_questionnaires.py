@@ -28,12 +28,17 @@ def test_every_item_belongs_to_one_trait(instrument: str) -> None:
     assert set(KEYS[instrument]) == set(TRAITS)
 
 
-def test_the_keys_give_the_published_alphas(data_folder: Path) -> None:
-    with gzip.open(data_folder / "ipip50_responses.csv.gz", "rt", encoding="utf-8") as file:
+def real_answers(folder: Path) -> np.ndarray:
+    """Return (n, 50) answers, 0 where there is none."""
+    with gzip.open(folder / "ipip50_responses.csv.gz", "rt", encoding="utf-8") as file:
         reader = csv.reader(file)
         header = next(reader)
         columns = [header.index(f"{trait}{i}") for trait in "ENACO" for i in range(1, 11)]
-        rows = np.array([[float(row[c] or 0) for c in columns] for row in reader])
+        return np.array([[float(row[c] or 0) for c in columns] for row in reader])
+
+
+def test_the_keys_give_the_published_alphas(data_folder: Path) -> None:
+    rows = real_answers(data_folder)
     complete = rows[(rows > 0).all(axis=1)]
     assert len(complete) > 0.9 * len(rows)
     for trait, key in KEYS["ipip50"].items():
@@ -43,6 +48,21 @@ def test_the_keys_give_the_published_alphas(data_folder: Path) -> None:
         k = len(items)
         alpha = k / (k - 1) * (1 - keyed.var(axis=0, ddof=1).sum() / keyed.sum(axis=1).var(ddof=1))
         assert alpha == pytest.approx(ALPHAS[trait], abs=0.01), trait
+
+
+def test_real_nonsense_is_scored_with_little_confidence(data_folder: Path) -> None:
+    rows = real_answers(data_folder)
+    confidences = np.array(
+        [score("ipip50", [int(a) for a in row]).overall_confidence for row in rows]
+    )
+    answered = (rows > 0).mean(axis=1)
+    spread = np.array([len(np.unique(row[row > 0])) for row in rows])
+    sensible = (answered == 1) & (spread >= 4)
+    assert (confidences[(spread <= 1)] == 0).all()  # one answer for everything, or none at all
+    assert (confidences[answered < 0.5] < 0.5).all()
+    assert (spread <= 1).sum() + (answered < 0.5).sum() > 0
+    assert np.median(confidences[sensible]) > 0.7
+    assert np.quantile(confidences[sensible], 0.99) <= 1
 
 
 @given(st.lists(st.sampled_from([None, 0, 1, 2, 3, 4, 5]), min_size=44, max_size=44))
