@@ -22,7 +22,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True)
 
     database_url: str | None = None
-    redis_url: str | None = None
+    redis_url: Annotated[str, Field(pattern="^(redis|rediss|unix)://")] | None = None
     mlflow_tracking_uri: str | None = None
     redis_max_connections: Annotated[int, Field(ge=4, le=10_000)] = 100
 

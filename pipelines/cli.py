@@ -155,9 +155,12 @@ def promote(
         raise typer.Exit(1)
 
 
+Port = Annotated[int, typer.Option(min=1, max=65535, help="Where to listen.")]
+
+
 @app.command()
 def serve(
-    port: int = 3000,
+    port: Port = 3000,
     workers: Annotated[int, typer.Option(min=1, max=64)] = 1,
     host: str = "127.0.0.1",
 ) -> None:
@@ -193,7 +196,7 @@ def token(
 @app.command()
 def demo(
     once: Annotated[bool, typer.Option(help="End instead of going on to serve.")] = False,
-    port: int = 3000,
+    port: Port = 3000,
 ) -> None:
     """Do the whole job, from import to a served list that a like moves."""
     run_demo(read_settings(), once=once, port=port, console=result_console())

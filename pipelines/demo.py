@@ -91,13 +91,24 @@ def _fill(environment: Environment, console: Console) -> None:
     """Bring data in, and a champion into the registry."""
     engine, data = environment.engine, environment.settings.bondhu_data
     now = datetime.now(UTC)
-    if data is None:
-        from features.sources.world import build_world  # noqa: PLC0415 - imports pandas
+    from features.sources.world import (  # noqa: PLC0415 - imports pandas
+        build_world,
+        holds_imported_tracks,
+        remove_world,
+    )
 
-        with _step(console, "the built-in world: simulated tracks, listeners and plays"):
-            report = build_world(engine, now=now)
-        _tell(report, console)
+    if data is None:
+        with engine.connect() as connection:
+            has_imports = holds_imported_tracks(connection)
+        if has_imports:
+            console.print("The tables hold imported tracks already: nothing is simulated.")
+        else:
+            with _step(console, "the built-in world: simulated tracks, listeners and plays"):
+                report = build_world(engine, now=now)
+            _tell(report, console)
     else:
+        if removed := remove_world(engine):
+            console.print(f"The simulated world ({removed} tracks) made room for real data.")
         from features.sources.catalogue import import_catalogue  # noqa: PLC0415
         from features.sources.lastfm import import_lastfm  # noqa: PLC0415
 

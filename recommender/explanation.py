@@ -6,6 +6,7 @@ from recommender.components import DIVERSITY, STATIC
 from recommender.scoring import Weights
 
 DIVERSITY_PHRASE = "it brings variety to this list"
+REST = "It rounds off this list"
 EXPLORED = "Something different, to learn what you like"
 
 
@@ -17,9 +18,9 @@ def explain(
 ) -> str:
     """Return one sentence naming the two components that lifted a track most above the others.
 
-    A lift is weight x (component - average of the candidates): what every candidate has alike, as
-    the personality match of a listener without an assessment, explains nothing. Feedback is named
-    where it moved the track by a hundredth or more.
+    A lift is weight x (component - average of the candidates). Only what did lift it is named, one,
+    two or none: what every candidate has alike, as the personality match of a listener without an
+    assessment, explains nothing. Feedback is named where it moved the track by .01 or more.
 
     Examples
     --------
@@ -31,7 +32,11 @@ def explain(
     'Because it fits your personality and it sounds like what you play; your likes lift it'
     """
     lifts = {key: w * (components[key] - average[key]) for key, w in weights.items() if w > 0}
-    top = sorted(lifts, key=lambda key: (-lifts[key], key))[:2]
+    top = sorted((key for key in lifts if lifts[key] > 1e-9), key=lambda key: (-lifts[key], key))[
+        :2
+    ]
+    if not top:
+        return REST
     phrases = [DIVERSITY_PHRASE if key == DIVERSITY else STATIC[key].phrase for key in top]
     text = f"Because {' and '.join(phrases)}"
     if abs(rl_adjustment) >= 0.01:

@@ -79,7 +79,7 @@ class _Api:
             {"spotify_unavailable"} if body.spotify_token else set()
         )  # there is no way to it yet
         degraded = tuple(sorted(away | self._app.away))
-        if looked_up.value is not None:
+        if looked_up.value is not None and not self._app.may_hold_outdated_lists:
             kept = lists.unpack(looked_up.value)
             if kept and kept.metadata.expires_at > self._app.now():
                 answer = lists.answer(
@@ -244,9 +244,10 @@ def _measured(route: str, endpoint: Endpoint) -> Endpoint:
 
 async def _http_problem(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - Starlette hands over what was registered
-    detail = {404: "there is nothing at this address: see /docs.json"}.get(
-        error.status_code, HTTPStatus(error.status_code).description
-    )
+    detail = {
+        404: "there is nothing at this address: see /docs.json",
+        405: "this address takes another method (calls of /v1 are POST): see /docs.json",
+    }.get(error.status_code, HTTPStatus(error.status_code).description)
     return problem_response(ServiceProblem(error.status_code, detail, error.headers))
 
 

@@ -114,9 +114,15 @@ class Application:
             raise ServiceProblem(503, "the service is starting", {"Retry-After": "1"})
         return self._served
 
+    @property
+    def may_hold_outdated_lists(self) -> bool:
+        """Whether Redis may hold lists that feedback outdated without its knowing."""
+        return self.cache.has_missed or self._look_back_to is not None
+
     async def open(self) -> None:
         """Load what is served, and keep it fresh from now on."""
         self._served = await asyncio.to_thread(self._load)
+        await asyncio.to_thread(self._reconcile)
         # What was imported and loaded stays for good: without this, full collections walk it all
         # and stop the loop for 100 ms and more.
         gc.collect()
@@ -176,9 +182,10 @@ class Application:
         That happens where Redis was away, or a worker ended, between an event's commit and its word
         to Redis: a new worker looks back over the life of a list, any worker over an outage.
         """
-        if self.cache.has_missed and self._look_back_to is None:
+        is_there = self.cache.answers()
+        if (self.cache.has_missed or not is_there) and self._look_back_to is None:
             self._look_back_to = self.now() - CLOCKS_DIFFER
-        if self._look_back_to is None or not self.cache.answers():
+        if self._look_back_to is None or not is_there:
             return
         self.cache.has_missed = False
         with self.engine.connect() as connection:

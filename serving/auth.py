@@ -75,7 +75,9 @@ class Authenticator:
                 options={"require": ["sub", "aud", "exp", "iss"]},
             )
         except jwt.InvalidTokenError as error:
-            raise _unauthorized(f"the token is not valid: {error}") from None
+            raise _unauthorized(
+                f"the token is not valid ({error}): make one with 'bondhu token --user U'"
+            ) from None
         app_metadata = claims.get("app_metadata")
         # Supabase's own top-level role is 'authenticated': both places count.
         roles = {claims.get("role")}

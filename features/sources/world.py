@@ -69,6 +69,11 @@ def build_world(
                 "another simulated world stands in these tables: use its seed and sizes, or an"
                 " empty database"
             )
+        if not known and holds_imported_tracks(connection):
+            raise InputError(
+                "imported tracks stand in these tables, and an invented world is not mixed with"
+                " them: use an empty database (another BONDHU_HOME or DATABASE_URL)"
+            )
         if known:
             report = Report(KIND, known[1], 0, {ALREADY_STORED: known[1]}, (name,))
         else:
@@ -76,6 +81,49 @@ def build_world(
             report = Report(KIND, stored, stored, {}, (name, "everything in it is simulated"))
         record(connection, report, sha256=sha256, now=now)
     return report
+
+
+def holds_imported_tracks(connection: sa.Connection) -> bool:
+    """Return whether there are tracks that were not invented."""
+    found = sa.text("SELECT EXISTS (SELECT FROM tracks WHERE source <> :simulated)")
+    return bool(connection.scalar(found, {"simulated": SOURCE}))
+
+
+def remove_world(engine: sa.Engine) -> int:
+    """Make room for real data: remove what was invented, and the listeners who lived in it.
+
+    Returns
+    -------
+    How many tracks went.
+    """
+    with one_at_a_time(engine) as connection:
+        if _standing(connection) is None:
+            return 0
+        for statement in _REMOVALS:
+            gone = connection.execute(sa.text(statement), {"simulated": SOURCE, "kind": KIND})
+    return gone.rowcount
+
+
+_REMOVALS = (
+    # Who judged invented songs is no real listener; their rows everywhere go with them.
+    """
+    DELETE FROM users WHERE simulated OR user_id IN (
+        SELECT user_id FROM music_interactions JOIN tracks t USING (track_id)
+        WHERE t.source = :simulated
+        UNION SELECT user_id FROM plays JOIN tracks t USING (track_id) WHERE t.source = :simulated)
+    """,
+    """
+    DELETE FROM music_recommendations r USING tracks t
+    WHERE t.track_id = r.track_id AND t.source = :simulated
+    """,
+    "UPDATE recommendations_cache SET is_valid = false WHERE is_valid",
+    """
+    DELETE FROM artist_audio_features WHERE artist_key IN
+        (SELECT artist_key FROM tracks WHERE source = :simulated)
+    """,
+    "DELETE FROM imports WHERE kind = :kind",
+    "DELETE FROM tracks WHERE source = :simulated",
+)
 
 
 def _standing(connection: sa.Connection) -> tuple[str, int] | None:
@@ -112,7 +160,7 @@ def _track_rows(music: Music, now: datetime) -> Iterator[tuple[object, ...]]:
     genres = [[normalise_genre(name), normalise_genre(g.parent)] for name, g in GENRES.items()]
     categories = [categorise(names) for names in genres]
     for i in range(len(music)):
-        artist, genre = music.artists[music.artist[i]], music.genre[i]
+        artist, genre = f"{music.artists[music.artist[i]]} (simulated)", music.genre[i]
         released = (now - timedelta(days=int(music.age_days[i]))).date()
         yield (
             _track_id(i), music.titles[i], artist, name_key(artist),

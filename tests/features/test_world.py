@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from features.imports import InputError
 from features.sources import world_figures
-from features.sources.world import build_world
+from features.sources.world import build_world, remove_world
 from features.sources.world_figures import GENRES, TASTE_CORRELATION
 from features.sources.world_listeners import draw_listeners, draw_plays, utilities
 from features.sources.world_music import draw_music
@@ -179,3 +179,25 @@ def test_the_figures_are_those_of_the_data(data_folder: Path) -> None:
     for genre_name, expected in TASTE_CORRELATION.items():
         assert list(expected) == published.loc[genre_name, columns].tolist()
     assert {genre.published for genre in GENRES.values()} == set(TASTE_CORRELATION)
+
+
+def test_a_world_is_not_mixed_with_imported_tracks(engine: sa.Engine) -> None:
+    insert = (
+        "INSERT INTO tracks (track_id, track_name, artist_name, artist_key, source, trainable)"
+        " VALUES ('real', 'T', 'A', 'a', 'catalogue', true)"
+    )
+    build_world(engine, tracks=200, listeners=12, now=NOW)
+    with engine.begin() as connection:
+        connection.execute(sa.text(insert))
+    assert remove_world(engine) == 200
+    assert remove_world(engine) == 0
+    with engine.connect() as connection:
+        left = connection.execute(
+            sa.text(
+                "SELECT (SELECT count(*) FROM tracks), (SELECT count(*) FROM users),"
+                " (SELECT count(*) FROM plays), (SELECT count(*) FROM artist_audio_features)"
+            )
+        ).one()
+    assert tuple(left) == (1, 0, 0, 0)
+    with pytest.raises(InputError, match="imported tracks"):
+        build_world(engine, tracks=200, listeners=12, now=NOW)

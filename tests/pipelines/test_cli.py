@@ -80,6 +80,7 @@ def test_an_import_says_what_it_read(tmp_path: Path, on: Endpoints) -> None:
         ("DATABASE_URL", "mysql://somewhere/else", "DATABASE_URL"),
         ("DATABASE_URL", "not an address", "DATABASE_URL"),
         ("REDIS_URL", "redis://127.0.0.1:1", "REDIS_URL"),
+        ("REDIS_URL", "localhost:6379", "REDIS_URL"),
         ("BONDHU_EXPLORATION", "2", "BONDHU_EXPLORATION"),
         ("BONDHU_JWT_SECRET", "short", "BONDHU_JWT_SECRET"),
     ],
@@ -108,7 +109,7 @@ def test_a_taken_port_is_named(tmp_path: Path, on: Endpoints) -> None:
 
 
 def test_serving_without_a_model_says_how_to_get_one(tmp_path: Path, on: Endpoints) -> None:
-    ran = run("serve", "--port", "0", home=tmp_path, servers=on)
+    ran = run("serve", "--port", "3999", home=tmp_path, servers=on)
     assert_one_line(ran, "bondhu train scorer")
 
 
