@@ -87,11 +87,14 @@ def _show(report: Report) -> None:
 def catalogue(path: Path, no_train: NoTrain = False) -> None:
     """Import tracks with audio features: the folder of BONDHU_DATA, or a CSV or Parquet file."""
     from features.sources.catalogue import import_catalogue  # noqa: PLC0415 - imports pandas
+    from features.sources.world import remove_world  # noqa: PLC0415
 
     with open_environment(read_settings()) as environment, console.status(f"importing {path}"):
         report = import_catalogue(
             environment.engine, path, trainable=not no_train, now=datetime.now(UTC)
         )
+        if report.stored and (removed := remove_world(environment.engine)):
+            typer.echo(f"the simulated world ({removed} tracks) made room for real data")
     _show(report)
 
 
@@ -99,11 +102,14 @@ def catalogue(path: Path, no_train: NoTrain = False) -> None:
 def lastfm(path: Path, no_train: NoTrain = False) -> None:
     """Import listeners' plays per artist, in the layout of HetRec 2011 Last.fm-2k."""
     from features.sources.lastfm import import_lastfm  # noqa: PLC0415 - imports pandas
+    from features.sources.world import remove_world  # noqa: PLC0415
 
     with open_environment(read_settings()) as environment, console.status(f"importing {path}"):
         report = import_lastfm(
             environment.engine, path, trainable=not no_train, now=datetime.now(UTC)
         )
+        if report.stored and (removed := remove_world(environment.engine)):
+            typer.echo(f"the simulated world ({removed} tracks) made room for real data")
     _show(report)
 
 

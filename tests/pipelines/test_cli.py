@@ -73,6 +73,19 @@ def test_an_import_says_what_it_read(tmp_path: Path, on: Endpoints) -> None:
     assert "stored 0" in again.stdout
 
 
+def test_real_rows_take_the_place_of_a_simulated_world(
+    tmp_path: Path, on: Endpoints, engine: sa.Engine
+) -> None:
+    assert run("import", "world", home=tmp_path, servers=on).returncode == 0
+    songs = tmp_path / "songs.csv"
+    songs.write_text("track_id,track_name,track_artist\n1,a,b\n")
+    ran = run("import", "catalogue", songs, home=tmp_path, servers=on)
+    assert "made room" in ran.stdout
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT string_agg(track_id, ' ') FROM tracks")) == "1"
+    assert_one_line(run("import", "world", home=tmp_path, servers=on), "imported tracks")
+
+
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
