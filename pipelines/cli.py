@@ -3,6 +3,7 @@
 import signal
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -83,34 +84,32 @@ def _show(report: Report) -> None:
     typer.echo(f"read {report.read}, stored {report.stored}, skipped {skipped or 'none'}")
 
 
+def _import(importer: Callable[..., Report], path: Path, *, no_train: bool) -> None:
+    """Run an importer of real rows; a simulated world makes room for them."""
+    from features.sources.world import remove_world  # noqa: PLC0415 - imports pandas
+
+    with open_environment(read_settings()) as environment, console.status(f"importing {path}"):
+        engine = environment.engine
+        report = importer(engine, path, trainable=not no_train, now=datetime.now(UTC))
+        if report.stored and (removed := remove_world(engine)):
+            typer.echo(f"the simulated world ({removed} tracks) made room for real data")
+    _show(report)
+
+
 @import_app.command()
 def catalogue(path: Path, no_train: NoTrain = False) -> None:
     """Import tracks with audio features: the folder of BONDHU_DATA, or a CSV or Parquet file."""
     from features.sources.catalogue import import_catalogue  # noqa: PLC0415 - imports pandas
-    from features.sources.world import remove_world  # noqa: PLC0415
 
-    with open_environment(read_settings()) as environment, console.status(f"importing {path}"):
-        report = import_catalogue(
-            environment.engine, path, trainable=not no_train, now=datetime.now(UTC)
-        )
-        if report.stored and (removed := remove_world(environment.engine)):
-            typer.echo(f"the simulated world ({removed} tracks) made room for real data")
-    _show(report)
+    _import(import_catalogue, path, no_train=no_train)
 
 
 @import_app.command()
 def lastfm(path: Path, no_train: NoTrain = False) -> None:
     """Import listeners' plays per artist, in the layout of HetRec 2011 Last.fm-2k."""
     from features.sources.lastfm import import_lastfm  # noqa: PLC0415 - imports pandas
-    from features.sources.world import remove_world  # noqa: PLC0415
 
-    with open_environment(read_settings()) as environment, console.status(f"importing {path}"):
-        report = import_lastfm(
-            environment.engine, path, trainable=not no_train, now=datetime.now(UTC)
-        )
-        if report.stored and (removed := remove_world(environment.engine)):
-            typer.echo(f"the simulated world ({removed} tracks) made room for real data")
-    _show(report)
+    _import(import_lastfm, path, no_train=no_train)
 
 
 @import_app.command()
