@@ -1,11 +1,11 @@
-# make demo | test | check | serve | lock: each sets up .venv from requirements.lock by itself.
+# make demo | test | check | bench | serve | lock: each sets up .venv from requirements.lock by itself.
 PYTHON ?= $(shell command -v python3.11 2>/dev/null || command -v python3.12 2>/dev/null || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
 # The stamp names the lock and the interpreter: change either and the environment is made anew.
 READY := $(VENV)/.ready-$(shell cat requirements.lock bootstrap.lock pyproject.toml 2>/dev/null | cksum | cut -d' ' -f1)
 
-.PHONY: demo test check format serve ci lock clean
+.PHONY: demo test check format bench serve ci lock clean
 .DEFAULT_GOAL := demo
 
 $(READY): requirements.lock bootstrap.lock pyproject.toml
@@ -28,6 +28,14 @@ check: $(READY)
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# make bench-features, bench-quality ...: one benchmark; make bench: all of them, one after another.
+BENCHMARKS := $(filter-out __init__ results,$(basename $(notdir $(wildcard benchmarks/*.py))))
+bench-%: $(READY)
+	$(BIN)/python -m benchmarks.$*
+
+bench: $(READY)
+	@set -e; for name in $(BENCHMARKS); do $(MAKE) --no-print-directory bench-$$name; done
 
 serve: $(READY)
 	@$(BIN)/bondhu serve $(if $(PORT),--port $(PORT))

@@ -14,6 +14,8 @@ from recommender.errors import ModelFormatError
 
 Weights = Mapping[str, float]
 
+SCORER_FILE = "scorer.json"
+
 BASE_FORMULA: Weights = {"history": 0.4, "personality": 0.4, "diversity": 0.1, "novelty": 0.1}
 """SEED.md section 3; the stage weights below are what is served."""
 
@@ -60,6 +62,17 @@ class Scorer:
             if min(weights[stage].values()) < 0:
                 raise ModelFormatError(f"scorer: a weight of {stage} is negative")
         return cls({s: {k: float(weights[s].get(k, 0.0)) for k in KEYS} for s in Stage})
+
+    def to_files(self) -> Mapping[str, bytes]:
+        """Return the model's files."""
+        return {SCORER_FILE: self.to_json().encode()}
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, bytes]) -> "Scorer":
+        """Read the model's files; raises ModelFormatError where they are not a scorer's."""
+        if SCORER_FILE not in files:
+            raise ModelFormatError(f"scorer: {SCORER_FILE} is missing")
+        return cls.from_json(files[SCORER_FILE].decode())
 
     def to_json(self) -> str:
         """Return the model's artifact: the same weights always give the same bytes."""

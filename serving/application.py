@@ -20,13 +20,14 @@ from features.settings import Settings
 from features.users import ensure_user, revise, revised_since
 from recommender.errors import ModelFormatError
 from recommender.questionnaires import Assessment
+from recommender.scoring import Scorer
 from serving.auth import Authenticator
 from serving.cache import LIST_SECONDS, AsyncEdgeCache, Cache
 from serving.feedback import CLOCKS_DIFFER, FeedbackLog, Received, check
 from serving.journal import Journal
 from serving.list_building import RankingSettings
 from serving.metrics import DEGRADED, MODEL_REFUSED
-from serving.model_registry import champion_version, load_champion_scorer, open_registry
+from serving.model_registry import champion_version, load_champion, open_registry
 from serving.problems import ServiceProblem, unavailable
 from serving.rate_limit import LocalLimit
 from serving.recommend import Recommender
@@ -142,7 +143,9 @@ class Application:
         self.engine.dispose()
 
     def _load(self) -> Served:
-        return Served.of(load_catalogue(self.engine), load_champion_scorer(self.registry))
+        return Served.of(
+            load_catalogue(self.engine), load_champion(self.registry, "scorer", Scorer)
+        )
 
     async def _refresh_forever(self) -> None:
         while True:
@@ -201,7 +204,7 @@ class Application:
             named = load_catalogue(self.engine)
         try:
             if champion_version(self.registry, "scorer") != scorer.version:
-                scorer = load_champion_scorer(self.registry)
+                scorer = load_champion(self.registry, "scorer", Scorer)
         except ModelFormatError as error:
             is_fresh = False
             if "model_stale" not in self.away:

@@ -70,7 +70,7 @@ def build(
     policy = EpsilonSlots(
         0.0 if by_caller else settings.exploration, np.random.default_rng(recommendation_id.int)
     )
-    weights = served.scorer.scorer.weights[listener.stage]
+    weights = served.scorer.model.weights[listener.stage]
     catalogue = served.catalogue.catalogue
     halves, place = catalogue.tracks.states
     ranking = rank(

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, Protocol, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import httpx
@@ -19,7 +19,6 @@ import sqlalchemy as sa
 
 from features.database import connect
 from recommender.errors import ModelFormatError
-from recommender.scoring import Scorer
 
 MANIFEST, MANIFEST_TAG = "manifest.json", "manifest_sha256"
 FILES = "artifacts"
@@ -36,12 +35,24 @@ _CHAMPION = sa.text(
 )
 
 
+class Model(Protocol):
+    """A model of the core, that reads its own files."""
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, bytes]) -> Self:
+        """Read the files; raises ModelFormatError where they are not this model's."""
+        ...
+
+
+M = TypeVar("M", bound=Model)
+
+
 @dataclass(frozen=True)
-class ServedScorer:
-    """A scorer with the version that names it in responses and cache keys."""
+class ServedModel(Generic[M]):
+    """A model with the version that names it in responses and cache keys."""
 
     version: int
-    scorer: Scorer
+    model: M
 
 
 @dataclass(frozen=True)
@@ -161,18 +172,16 @@ def champion_version(registry: ModelRegistry, name: str) -> int:
     return _champion(registry, name).version
 
 
-def load_champion_scorer(registry: ModelRegistry) -> ServedScorer:
-    """Return the scorer that listeners get, checked.
+def load_champion(registry: ModelRegistry, name: str, model: type[M]) -> ServedModel[M]:
+    """Return the model that listeners get, checked.
 
     Raises
     ------
     ModelFormatError
         There is none, or its files are not what was registered.
     """
-    found = _champion(registry, "scorer")
-    return ServedScorer(
-        found.version, Scorer.from_json(_checked(registry, found, "scorer.json").decode())
-    )
+    found = _champion(registry, name)
+    return ServedModel(found.version, model.from_files(_files(registry, found)))
 
 
 def _champion(registry: ModelRegistry, name: str) -> Champion:
@@ -185,21 +194,25 @@ def _champion(registry: ModelRegistry, name: str) -> Champion:
     return found
 
 
-def _checked(registry: ModelRegistry, champion: Champion, file: str) -> bytes:
+def _files(registry: ModelRegistry, champion: Champion) -> dict[str, bytes]:
+    """Read every file of the manifest; none is believed that is not what was registered."""
     try:
         manifest = registry.read(champion, MANIFEST)
-        content = registry.read(champion, file)
+        if _sha256(manifest) != champion.manifest_sha256:
+            raise ModelFormatError(f"version {champion.version} is not what was registered")
         hashes: Mapping[str, str] = json.loads(manifest)
+        files = {name: registry.read(champion, name) for name in hashes}
     except (OSError, ValueError) as error:
         raise ModelFormatError(
-            f"{file} of version {champion.version} cannot be read ({error}): is the folder of"
-            " artifacts within reach?"
+            f"version {champion.version} cannot be read ({error}): is the folder of artifacts"
+            " within reach?"
         ) from None
-    if _sha256(manifest) != champion.manifest_sha256:
-        raise ModelFormatError(f"version {champion.version} is not what was registered")
-    if _sha256(content) != hashes.get(file):
-        raise ModelFormatError(f"{file} of version {champion.version} is not what was registered")
-    return content
+    for name, content in files.items():
+        if _sha256(content) != hashes[name]:
+            raise ModelFormatError(
+                f"{name} of version {champion.version} is not what was registered"
+            )
+    return files
 
 
 def _sha256(content: bytes) -> str:

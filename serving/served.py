@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from features.catalogue import NamedCatalogue
 from recommender.components import KEYS
 from recommender.genres import normalise_genre
-from serving.model_registry import ServedScorer
+from recommender.scoring import Scorer
+from serving.model_registry import ServedModel
 from serving.schemas import RecommendRequest
 
 
@@ -16,10 +17,10 @@ class Served:
 
     catalogue: NamedCatalogue
     catalogue_version: str
-    scorer: ServedScorer
+    scorer: ServedModel[Scorer]
 
     @classmethod
-    def of(cls, named: NamedCatalogue, scorer: ServedScorer) -> "Served":
+    def of(cls, named: NamedCatalogue, scorer: ServedModel[Scorer]) -> "Served":
         """Return the versions with the catalogue's name worked out.
 
         Pools in the cache hold rows by number and components by key, so the ids behind the numbers

@@ -1,8 +1,8 @@
 """The registry: runs, versions and aliases, kept by MLflow; the one module that knows MLflow.
 
 Only its client is used, on addresses given here: no global state, no run left open, nothing
-pickled. A version's files lie under its address in `artifacts`: for `scorer`, `scorer.json` and
-`manifest.json`. The service finds them by SQL and imports none of this.
+pickled. A version's files lie under its address in `artifacts`: those of the model
+(`training.model_kind`) and `manifest.json`. The service finds them by SQL and imports none of this.
 """
 
 import logging
@@ -20,19 +20,17 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.environment_variables import MLFLOW_DISABLE_TELEMETRY
 from mlflow.exceptions import MlflowException
-from mlflow.models import Model, ModelSignature
+from mlflow.models import Model, infer_signature
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 from mlflow.telemetry import set_telemetry_client
-from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from sqlalchemy.exc import ArgumentError, OperationalError
 
-from recommender.components import KEYS
-from recommender.scoring import PRIOR, Scorer
+from recommender.scoring import PRIOR
 from training import scorer_flavour
 from training.errors import RegistryError
+from training.model_kind import M, ModelKind
 from training.packaging import read_package, write_package
 from training.runs import BY_HAND, CHAMPION, FITTED_FROM_TAG, SCORER, Run, Version
-from training.scorer_flavour import SCORER_FILE, STAGE
 
 EXPERIMENT = "bondhu"
 MANIFEST_TAG = "manifest_sha256"
@@ -65,8 +63,8 @@ class Registry:
         self._tracking_uri = tracking_uri
         self._artifact_root = artifact_root.absolute()
 
-    def log_run(self, run: Run, scorer: Scorer, tags: Mapping[str, str]) -> Version:
-        """Keep a run, and register its scorer as the next version.
+    def log_run(self, run: Run, kind: ModelKind[M], model: M, tags: Mapping[str, str]) -> Version:
+        """Keep a run, and register its model as the next version.
 
         A run that breaks off is marked as failed and leaves no version.
 
@@ -88,11 +86,11 @@ class Registry:
             for name, png in run.figures.items():
                 Path(temporary, name).write_bytes(png)
                 client.log_artifact(run_id, str(Path(temporary, name)), "figures")
-            model, manifest = _save(scorer, Path(temporary))
-            client.log_artifacts(run_id, str(model), "model")
-            self._create_model(SCORER)
+            saved, manifest = _save(kind, model, Path(temporary))
+            client.log_artifacts(run_id, str(saved), "model")
+            self._create_model(kind.name)
             created = client.create_model_version(
-                SCORER,
+                kind.name,
                 source=f"{folder}/model",
                 run_id=run_id,
                 tags={**tags, MANIFEST_TAG: manifest},
@@ -109,7 +107,7 @@ class Registry:
         versions = self.versions(SCORER)
         if not versions:
             tags = {FITTED_FROM_TAG: BY_HAND}
-            versions = [self.log_run(Run("prior", tags=tags), PRIOR, tags)]
+            versions = [self.log_run(Run("prior", tags=tags), scorer_flavour.KIND, PRIOR, tags)]
         # Only the prior, and nobody serves: registering it was interrupted in between.
         if len(versions) == 1 and self.champion(SCORER) is None:
             self.set_alias(SCORER, CHAMPION, versions[0].number)
@@ -173,17 +171,17 @@ class Registry:
             )
         return root / FILES
 
-    def load(self, name: str, number: int) -> Scorer:
-        """Read a version's scorer.
+    def load(self, kind: ModelKind[M], number: int) -> M:
+        """Read a version's model.
 
         Raises
         ------
         RegistryError
             There is no such version, or its files are not what was registered.
         """
-        version = self.version(name, number)
+        version = self.version(kind.name, number)
         files = read_package(self.folder(version), version.tags.get(MANIFEST_TAG))
-        return Scorer.from_json(files[SCORER_FILE].decode())
+        return kind.model.from_files(files)
 
     def _create_model(self, name: str) -> None:
         try:
@@ -222,31 +220,28 @@ class Registry:
             self._client.set_terminated(run_id, status, end_time=ended)
 
 
-def _save(scorer: Scorer, temporary: Path) -> tuple[Path, str]:
+def _save(kind: ModelKind[M], model: M, temporary: Path) -> tuple[Path, str]:
     """Write the model's folder; return it with the manifest's sha256."""
-    package = temporary / SCORER
+    package = temporary / kind.name
     package.mkdir()
-    manifest = write_package(package, {SCORER_FILE: scorer.to_json().encode()})
-    inputs: list[ColSpec | TensorSpec] = [ColSpec(DataType.string, STAGE)]
-    inputs += [ColSpec(DataType.double, key) for key in KEYS]
-    model = temporary / "model"
+    manifest = write_package(package, model.to_files())
+    saved = temporary / "model"
+    example = kind.example(model)
     mlflow.pyfunc.save_model(
-        str(model),
-        loader_module=scorer_flavour.__name__,
+        str(saved),
+        loader_module=kind.flavour,
         data_path=str(package),
-        signature=ModelSignature(
-            inputs=Schema(inputs), outputs=Schema([ColSpec(DataType.double, "score")])
-        ),
-        input_example=scorer_flavour.example(),
+        signature=infer_signature(example, kind.predictor(model).predict(example)),
+        input_example=example,
         pip_requirements=["mlflow", "numpy", "pandas"],
     )
-    # MLflow would keep them in data/scorer; their place should not depend on the model's name.
-    (model / "data" / SCORER).rename(model / FILES)
-    (model / "data").rmdir()
-    described = Model.load(str(model))
+    # MLflow would keep them in data/NAME; their place should not depend on the model's name.
+    (saved / "data" / kind.name).rename(saved / FILES)
+    (saved / "data").rmdir()
+    described = Model.load(str(saved))
     described.flavors[mlflow.pyfunc.FLAVOR_NAME][mlflow.pyfunc.DATA] = FILES
-    described.save(str(model / "MLmodel"))
-    return model, manifest
+    described.save(str(saved / "MLmodel"))
+    return saved, manifest
 
 
 def _dataset(name: str, digest: str, window: str) -> DatasetInput:

@@ -21,6 +21,7 @@ from training.histories import stage_today
 from training.intervals import Interval
 from training.packaging import sha256
 from training.runs import BASELINE, FITTED_FROM_TAG, HISTORIES, SCORER, Run
+from training.scorer_flavour import KIND
 from training.weights import RIDGE, SHRINKAGE, StageWeights, fit_scorer
 
 if TYPE_CHECKING:  # importing it takes seconds
@@ -84,7 +85,7 @@ def train_scorer(
     began = timer()
     registry.ensure_prior()
     champion = registry.champion(SCORER) or registry.version(SCORER, 1)
-    served = registry.load(SCORER, champion.number)
+    served = registry.load(KIND, champion.number)
     say("reading histories")
     dataset = read_dataset(engine, seed=seed)
     # One thread: sums in another order would differ in their last bits.
@@ -130,6 +131,7 @@ def train_scorer(
             started_at=now,
             seconds=seconds,
         ),
+        KIND,
         scorer,
         evidence,
     )

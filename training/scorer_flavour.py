@@ -11,9 +11,10 @@ import pandas as pd
 from recommender.cold_start import Stage
 from recommender.components import KEYS
 from recommender.scoring import Scorer, score
+from training.model_kind import ModelKind
 from training.packaging import read_package
+from training.runs import SCORER
 
-SCORER_FILE = "scorer.json"
 STAGE = "stage"
 
 
@@ -38,7 +39,7 @@ class ScorerModel:
         SEED.md's example: 0.4 x 0.5 + 0.4 x 0.7 + 0.1 x 1.0 + 0.1 x 0.8.
 
         >>> from recommender.scoring import PRIOR
-        >>> ScorerModel(PRIOR).predict(example()).score.round(9).tolist()
+        >>> ScorerModel(PRIOR).predict(example(PRIOR)).score.round(9).tolist()
         [0.66]
         """
         scores = [
@@ -48,7 +49,7 @@ class ScorerModel:
         return pd.DataFrame({"score": scores})
 
 
-def example() -> pd.DataFrame:
+def example(_scorer: Scorer) -> pd.DataFrame:
     """Return one row of input."""
     golden = {"history": 0.5, "personality": 0.7, "diversity": 1.0, "novelty": 0.8}
     return pd.DataFrame(
@@ -57,5 +58,7 @@ def example() -> pd.DataFrame:
 
 
 def _load_pyfunc(data_path: str) -> ScorerModel:
-    files = read_package(Path(data_path))
-    return ScorerModel(Scorer.from_json(files[SCORER_FILE].decode()))
+    return ScorerModel(Scorer.from_files(read_package(Path(data_path))))
+
+
+KIND = ModelKind(SCORER, Scorer, __name__, ScorerModel, example)

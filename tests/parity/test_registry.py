@@ -14,9 +14,10 @@ import pytest
 
 from features.database import mlflow_uri
 from recommender.errors import ModelFormatError
-from recommender.scoring import PRIOR
-from serving.model_registry import champion_version, load_champion_scorer, open_registry
+from recommender.scoring import PRIOR, Scorer
+from serving.model_registry import champion_version, load_champion, open_registry
 from training.registry import Registry
+from training.scorer_flavour import KIND
 
 
 @pytest.fixture
@@ -58,8 +59,8 @@ def assert_same(tracking_uri: str, folder: Path) -> None:
     served = open_registry(tracking_uri)
     try:
         assert champion_version(served, "scorer") == version.number == 1
-        loaded = load_champion_scorer(served)
-        assert loaded.scorer == trained.load("scorer", 1) == PRIOR
+        loaded = load_champion(served, "scorer", Scorer)
+        assert loaded.model == trained.load(KIND, 1) == PRIOR
         with pytest.raises(ModelFormatError, match="bondhu train qtable"):
             champion_version(served, "qtable")
     finally:
@@ -84,5 +85,5 @@ def test_a_changed_artifact_is_refused(database_url: str, tmp_path: Path) -> Non
     artifact.write_text(artifact.read_text().replace("0.8", "0.7").replace("0.2", "0.3"))
     served = open_registry(address)
     with pytest.raises(ModelFormatError, match="not what was registered"):
-        load_champion_scorer(served)
+        load_champion(served, "scorer", Scorer)
     served.close()

@@ -15,6 +15,7 @@ from training.errors import RegistryError
 from training.packaging import MANIFEST, sha256
 from training.registry import Registry
 from training.runs import CHAMPION, SCORER, Run
+from training.scorer_flavour import KIND
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 OTHER = Scorer.of({stage: {"history": 0.123456789, "novelty": 0.876543211} for stage in Stage})
@@ -37,7 +38,7 @@ def test_version_1_is_the_prior_and_serves(registry: Registry) -> None:
     champion = registry.champion(SCORER)
     assert champion is not None
     assert champion.number == 1
-    assert registry.load(SCORER, 1) == PRIOR
+    assert registry.load(KIND, 1) == PRIOR
 
 
 def test_a_version_comes_back_exactly(registry: Registry, tmp_path: Path) -> None:
@@ -52,10 +53,10 @@ def test_a_version_comes_back_exactly(registry: Registry, tmp_path: Path) -> Non
         started_at=NOW,
         seconds=2.5,
     )
-    version = registry.log_run(run, OTHER, {"fitted_from": "histories"})
+    version = registry.log_run(run, KIND, OTHER, {"fitted_from": "histories"})
     assert version.number == 2
     assert registry.version(SCORER, 2).tags["fitted_from"] == "histories"
-    assert registry.load(SCORER, 2) == OTHER
+    assert registry.load(KIND, 2) == OTHER
     assert registry.metrics(version.run_id) == {"month_2_plus/gain": 0.5}
     assert list(tmp_path.rglob("weights.png"))
     # Nothing that runs code when it is read.
@@ -66,7 +67,7 @@ def test_the_service_finds_the_files_by_sql(
     registry: Registry, engine: sa.Engine, tmp_path: Path
 ) -> None:
     registry.ensure_prior()
-    registry.log_run(Run("second"), OTHER, {})
+    registry.log_run(Run("second"), KIND, OTHER, {})
     registry.set_alias(SCORER, CHAMPION, 2)
     with engine.connect() as connection:
         version, location = connection.execute(SERVED).one()
@@ -85,19 +86,19 @@ def test_a_tampered_file_is_refused(registry: Registry, also_manifest: bool) -> 
     if also_manifest:
         (folder / MANIFEST).write_text(json.dumps({"scorer.json": sha256(content)}))
     with pytest.raises(RegistryError, match="is not what was registered"):
-        registry.load(SCORER, 1)
+        registry.load(KIND, 1)
 
 
 def test_a_missing_version_or_file_is_named(registry: Registry) -> None:
     with pytest.raises(RegistryError, match="there is no scorer 3"):
-        registry.load(SCORER, 3)
+        registry.load(KIND, 3)
     (registry.folder(registry.ensure_prior()) / "scorer.json").unlink()
     with pytest.raises(RegistryError, match=r"scorer\.json cannot be read"):
-        registry.load(SCORER, 1)
+        registry.load(KIND, 1)
 
 
 def test_an_interrupted_first_start_is_finished(registry: Registry) -> None:
-    registry.log_run(Run("prior"), PRIOR, {})
+    registry.log_run(Run("prior"), KIND, PRIOR, {})
     assert registry.champion(SCORER) is None
     registry.ensure_prior()
     champion = registry.champion(SCORER)
@@ -107,7 +108,7 @@ def test_an_interrupted_first_start_is_finished(registry: Registry) -> None:
 
 def test_a_run_that_breaks_off_leaves_no_version(registry: Registry) -> None:
     with pytest.raises(ValueError, match="could not convert"):
-        registry.log_run(Run("broken", metrics={"x": "not a number"}), OTHER, {})  # type: ignore[dict-item]
+        registry.log_run(Run("broken", metrics={"x": "not a number"}), KIND, OTHER, {})  # type: ignore[dict-item]
     assert registry.versions(SCORER) == []
 
 

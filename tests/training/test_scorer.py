@@ -13,6 +13,7 @@ from training.evaluation import GAIN
 from training.promotion import promote
 from training.runs import SCORER
 from training.scorer import TrainedRun, train_scorer
+from training.scorer_flavour import KIND
 from training.weights import fit_scorer
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def test_a_run_is_complete_and_repeatable(
     assert (first.version, again.version, other.version) == (2, 3, 4)
     assert first.sha256 == again.sha256 != other.sha256
     assert first.refused == {"artist_plays from withheld": 1}
-    assert registry.load(SCORER, 2) == first.scorer
+    assert registry.load(KIND, 2) == first.scorer
     assert first.seconds == 1
     logged = registry.metrics(first.run_id)
     assert logged[f"{GAIN}_low"] == first.metrics[GAIN].low

@@ -1,0 +1,1 @@
+"""The commands of `bondhu`, one file per noun; `pipelines.cli` puts them together."""

@@ -1,0 +1,29 @@
+"""`bondhu train ...`: a command for each model."""
+
+from datetime import UTC, datetime
+
+import typer
+
+from features.settings import read_settings
+from pipelines.commands.output import console
+from pipelines.environment import open_environment
+
+app = typer.Typer(no_args_is_help=True, help="Train a model; the run's id is the last line.")
+
+
+@app.callback()
+def _train() -> None:
+    """Keep `scorer` a command of its own, also while it is the only one."""
+
+
+@app.command()
+def scorer(seed: int = 7) -> None:
+    """Fit the weights of the score per cold-start stage."""
+    from training.scorer import train_scorer  # noqa: PLC0415 - imports scipy
+
+    with open_environment(read_settings()) as environment, console.status("training scorer"):
+        trained = train_scorer(
+            environment.engine, environment.registry(), seed=seed, now=datetime.now(UTC)
+        )
+    typer.echo(f"scorer version {trained.version}", err=True)
+    typer.echo(trained.run_id)
