@@ -1,19 +1,27 @@
 """The feature build: what the tables say, worked out once for everyone who reads it.
 
-History from plays, an artist's audio from the artist's tracks, ideals and weights from assessments.
-Every step writes only what changed, all in one transaction: a second build has nothing to do.
+History from plays, genres per listener, popular tracks, an artist's audio from the artist's tracks,
+ideals and weights from assessments. Every step looks only at what feature_changes names, and is
+committed by itself: a build that was killed is continued by the next, a second build has nothing
+to do.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
 
-from features.assessments import save_personality_features
+from features.bulk import make_room
+from features.derived import artists, changes, counts, listening, personality, recordings
 from features.imports import one_at_a_time
-from recommender.audio import FEATURES
-from recommender.personality import TRAITS
+
+LISTENERS_PER_BATCH, PAIRS_PER_BATCH = 5_000, 250_000
+"""How much is worked out between two commits: of personality, and of listening history."""
+
+Progress = Callable[[str, float], None]
+"""Told the name of the step in hand, and the share of it that is done."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +68,11 @@ class Build:
 
 
 def build_features(
-    engine: sa.Engine, *, now: datetime, progress: Callable[[str], None] | None = None
+    engine: sa.Engine,
+    *,
+    now: datetime,
+    progress: Progress | None = None,
+    pairs_per_batch: int = PAIRS_PER_BATCH,
 ) -> Build:
     """Bring every derived table up to date.
 
@@ -72,32 +84,44 @@ def build_features(
     now
         Written to updated_at of what changed and to built_at.
     progress
-        Called with the name of each step as it begins.
+        Told of each step as it goes on.
+    pairs_per_batch
+        How many pairs of listener and track are worked out in one transaction.
     """
-    say = progress or (lambda _: None)
+    say = progress or (lambda *_: None)
+    say("recordings and artists", 0.0)
+    with _step(engine) as step:
+        renewed, averaged = _tracks(step.connection, now)
+        step.changed = renewed + averaged
+    say("personality", 0.0)
+    people = 0
+    while True:
+        with _step(engine) as step:
+            step.changed = personality.refresh(step.connection, now=now, most=LISTENERS_PER_BATCH)
+        people += step.changed
+        if step.changed < LISTENERS_PER_BATCH:
+            break
+        say(f"personality of {people} listeners", 0.0)
+    say("listening history", 0.0)
+    with _step(engine) as step:
+        history = step.changed = listening.begin(step.connection, now=now)
+    history += _history(engine, now, pairs_per_batch, say)
+    say("genres of listeners, popular tracks", 0.0)
+    with _step(engine) as step:
+        recounted = counts.refresh(step.connection)
+        step.changed = counts.refresh_undated(step.connection) + recounted
     with one_at_a_time(engine) as connection:
-        say("one recording under many ids")
-        recordings = connection.execute(_RECORDINGS).rowcount
-        say("artists' audio from their tracks")
-        artists = connection.execute(_ARTISTS, {"now": now}).rowcount
-        say("personality features")
-        personality = _personality(connection, now)
-        say("listening history from plays")
-        # Last, so that the lock is short: feedback that adds a play waits for the end of this build
-        # instead of having its newer aggregate overwritten.
-        connection.execute(sa.text("LOCK TABLE listening_history IN SHARE ROW EXCLUSIVE MODE"))
-        history = connection.execute(_HISTORY_GONE).rowcount
-        history += connection.execute(_HISTORY, {"now": now}).rowcount
         tracks, artist_total, listeners = connection.execute(_COUNTS).one()
         values = {"now": now, "tracks": tracks, "artists": artist_total, "listeners": listeners}
-        values["changed"] = history + recordings + artists + personality > 0
+        values["changed"] = changes.take_all(connection, "build") > 0
         new_id = connection.scalar(_NEW_BUILD, values)
         build_id = new_id or connection.scalar(sa.text("SELECT max(build_id) FROM feature_builds"))
+    say("done", 1.0)
     return Build(
         history,
-        recordings,
-        artists,
-        personality,
+        renewed,
+        averaged,
+        people,
         tracks,
         artist_total,
         listeners,
@@ -106,111 +130,58 @@ def build_features(
     )
 
 
-def _personality(connection: sa.Connection, now: datetime) -> int:
-    changed = connection.execute(_PERSONALITY_GONE).rowcount
-    for row in connection.execute(_ASSESSED).mappings().all():
-        scores = {trait: row[trait] for trait in TRAITS if row[trait] is not None}
-        save_personality_features(connection, row["user_id"], row["id"], scores, now=now)
-        changed += 1
-    return changed
+@dataclass
+class _Step:
+    """One transaction of a build; what it changed is remembered until the build has its number."""
+
+    connection: sa.Connection
+    changed: int = 0
 
 
-# One recording: the same ISRC, or else the same artist and title in a run of durations in which no
-# neighbours lie more than 2 s apart. Its canonical track is the most popular, then the first by id.
-_RECORDINGS = sa.text(
-    """
-    WITH keyed AS (
-        SELECT track_id, popularity, duration_ms,
-               CASE WHEN isrc IS NOT NULL THEN 'isrc ' || isrc
-                    ELSE artist_key || ' ' || title_key END AS name,
-               isrc IS NULL AND duration_ms IS NULL AS is_alone
-        FROM tracks WHERE isrc IS NOT NULL OR title_key IS NOT NULL
-    ), steps AS (
-        SELECT *, CASE WHEN name LIKE 'isrc %' THEN 0
-                       WHEN is_alone THEN 1
-                       ELSE (duration_ms - lag(duration_ms) OVER by_name > 2000)::int END AS is_new
-        FROM keyed WINDOW by_name AS (PARTITION BY name, is_alone ORDER BY duration_ms, track_id)
-    ), runs AS (
-        SELECT *, sum(coalesce(is_new, 0)) OVER (PARTITION BY name, is_alone
-                                                 ORDER BY duration_ms, track_id) AS run
-        FROM steps
-    ), chosen AS (
-        SELECT track_id, first_value(track_id) OVER (
-            PARTITION BY name, is_alone, run
-            ORDER BY popularity DESC NULLS LAST, track_id COLLATE "C") AS canonical_id
-        FROM runs
-    )
-    UPDATE tracks t SET canonical_id = nullif(c.canonical_id, t.track_id)
-    FROM chosen c
-    WHERE c.track_id = t.track_id
-      AND t.canonical_id IS DISTINCT FROM nullif(c.canonical_id, t.track_id)
-    """
-)
+@contextmanager
+def _step(engine: sa.Engine) -> Iterator[_Step]:
+    with one_at_a_time(engine) as connection:
+        step = _Step(connection)
+        yield step
+        if step.changed:
+            changes.note(connection, "build")
 
-_MEANS = ", ".join(
-    f"avg(a.{feature} ORDER BY t.track_id)::real AS {feature}" for feature in FEATURES
-)
-_VALUES = (
-    "artist_name", *FEATURES, "popularity", "category", "track_count", "source", "trainable"
-)  # fmt: skip
 
-# The mean over the artist's tracks that have audio features; the most common spelling and category.
-# The order within the means keeps their last bit from changing between two builds.
-_ARTISTS = sa.text(
-    f"""
-    INSERT INTO artist_audio_features AS m (artist_key, {", ".join(_VALUES)}, updated_at)
-    SELECT t.artist_key, mode() WITHIN GROUP (ORDER BY t.artist_name), {_MEANS},
-           avg(t.popularity)::real, mode() WITHIN GROUP (ORDER BY t.category), count(*), 'tracks',
-           bool_and(t.trainable AND a.trainable), CAST(:now AS timestamptz)
-    FROM tracks t JOIN audio_features a USING (track_id)
-    GROUP BY t.artist_key
-    ON CONFLICT (artist_key) DO UPDATE
-    SET {", ".join(f"{name} = excluded.{name}" for name in (*_VALUES, "updated_at"))}
-    WHERE ({", ".join(f"m.{name}" for name in _VALUES)})
-        IS DISTINCT FROM ({", ".join(f"excluded.{name}" for name in _VALUES)})
-    """  # noqa: S608 - the names are constants of recommender.audio
-)
+def _tracks(connection: sa.Connection, now: datetime) -> tuple[int, int]:
+    """Refresh what hangs on tracks; returns changed recordings and artists."""
+    make_room(connection)
+    tracks, every_track = changes.waiting(connection, "tracks")
+    audio, every_audio = changes.waiting(connection, "audio")
+    if tracks + audio == 0:
+        return 0, 0
+    columns = "track_id, isrc, artist_key, title_key"
+    everything = every_track or every_audio
+    changes.take(connection, "audio", columns, "sounding", most=audio)
+    changes.take(connection, "tracks", columns, "changed", most=tracks)
+    renewed = recordings.refresh(connection, everything=every_track) if tracks else 0
+    listening.note_renamed(connection, everything=every_track)
+    connection.execute(sa.text("INSERT INTO changed SELECT * FROM sounding"))
+    averaged = artists.refresh(connection, everything=everything, now=now)
+    if tracks:
+        changes.note(connection, "ranks")
+    changes.note(connection, "build")
+    return renewed, averaged
 
-_HISTORY_GONE = sa.text(
-    """
-    DELETE FROM listening_history h WHERE NOT EXISTS
-        (SELECT FROM plays p WHERE p.user_id = h.user_id AND p.track_id = h.track_id)
-    """
-)
-_HISTORY = sa.text(
-    """
-    INSERT INTO listening_history AS h (user_id, track_id, track_name, artist_name, played_at,
-                                        play_count, total_listen_time_ms, updated_at)
-    SELECT p.user_id, p.track_id, t.track_name, t.artist_name, p.played_at, p.n, p.ms,
-           CAST(:now AS timestamptz)
-    FROM (SELECT user_id, track_id, max(played_at) AS played_at, count(*) AS n,
-                 sum(ms_played) AS ms
-          FROM plays GROUP BY user_id, track_id) p
-    JOIN tracks t USING (track_id)
-    ON CONFLICT (user_id, track_id) DO UPDATE SET
-        track_name = excluded.track_name, artist_name = excluded.artist_name,
-        played_at = excluded.played_at, play_count = excluded.play_count,
-        total_listen_time_ms = excluded.total_listen_time_ms, updated_at = excluded.updated_at
-    WHERE (h.track_name, h.artist_name, h.played_at, h.play_count, h.total_listen_time_ms)
-        IS DISTINCT FROM (excluded.track_name, excluded.artist_name, excluded.played_at,
-                          excluded.play_count, excluded.total_listen_time_ms)
-    """
-)
 
-_PERSONALITY_GONE = sa.text(
-    """
-    DELETE FROM personality_features f WHERE NOT EXISTS
-        (SELECT FROM personality_scores s WHERE s.user_id = f.user_id AND s.is_active)
-    """
-)
-_ASSESSED = sa.text(
-    f"""
-    SELECT s.user_id, s.id, {", ".join(f"s.{trait}" for trait in TRAITS)}
-    FROM personality_scores s LEFT JOIN personality_features f USING (user_id)
-    WHERE s.is_active AND f.assessment_id IS DISTINCT FROM s.id
-    ORDER BY s.user_id
-    """  # noqa: S608 - the names are constants of recommender.personality
-)
+def _history(engine: sa.Engine, now: datetime, most: int, say: Progress) -> int:
+    history = done = 0
+    while True:
+        with _step(engine) as step:
+            kinds = ("listener", "plays")
+            waiting = sum(changes.waiting(step.connection, kind)[0] for kind in kinds)
+            if not waiting:
+                return history
+            taken, step.changed = listening.refresh(step.connection, now=now, most=most)
+        history += step.changed
+        done += taken
+        total = max(done, done + waiting - taken)
+        say(f"listening history: {done:,} of {total:,} changes", done / total)
+
 
 _COUNTS = sa.text(
     """
@@ -226,9 +197,7 @@ _NEW_BUILD = sa.text(
     WHERE :changed OR NOT EXISTS (
         SELECT FROM last
         WHERE (last.tracks, last.artists, last.listeners) = (:tracks, :artists, :listeners)
-          AND NOT EXISTS (SELECT FROM imports WHERE stored > 0 AND imported_at > last.built_at)
-          AND NOT EXISTS (SELECT FROM tracks WHERE updated_at > last.built_at)
-          AND NOT EXISTS (SELECT FROM audio_features WHERE updated_at > last.built_at))
+          AND NOT EXISTS (SELECT FROM imports WHERE stored > 0 AND imported_at > last.built_at))
     RETURNING build_id
     """
 )

@@ -4,22 +4,31 @@ A source turns its file into rows and rejects; here the rows are staged with COP
 and counted. An import that is interrupted leaves nothing, and can be run again.
 """
 
-import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
-from itertools import islice
-from typing import Any
+from itertools import chain, islice
+from typing import Any, Protocol, runtime_checkable
 
 import sqlalchemy as sa
+
+from features.bulk import is_empty, keys_aside
 
 ALREADY_STORED = "already stored"
 """Why a row that is in the tables as it was read is skipped."""
 
 _BATCH = 50_000
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+
+@runtime_checkable
+class Source(Protocol):
+    """What COPY reads: a file, or `Lines`."""
+
+    def read(self, size: int = ..., /) -> str | bytes:
+        """Return the next part of it, nothing at the end."""
 
 
 class InputError(Exception):
@@ -71,8 +80,38 @@ def one_at_a_time(engine: sa.Engine) -> Iterator[sa.Connection]:
         yield connection
 
 
+class Lines:
+    """Lines of text as the file that COPY reads: made as they are asked for.
+
+    Examples
+    --------
+    >>> Lines(iter(["a\\n", "b\\n"])).read()
+    'a\\nb\\n'
+    """
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines = lines
+
+    def read(self, _size: int = -1) -> str:
+        """Return the next thousand lines, nothing at the end; COPY takes any length."""
+        return "".join(islice(self._lines, 1_000))
+
+
+def copy(
+    connection: sa.Connection, table: str, columns: Sequence[str], source: Source, options: str = ""
+) -> int:
+    """COPY a file into a table; returns how many rows it has."""
+    cursor: Any = connection.connection.cursor()  # psycopg2's, with copy_expert
+    cursor.copy_expert(f"COPY {table} ({', '.join(columns)}) FROM STDIN {options}", source, 1 << 18)
+    return int(cursor.rowcount)
+
+
 def stage(
-    connection: sa.Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]]
+    connection: sa.Connection,
+    table: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]] | Source,
+    options: str = "",
 ) -> str:
     """COPY rows into a temporary table with the column types of `table`; return its name.
 
@@ -86,10 +125,8 @@ def stage(
             f" SELECT {listed} FROM {table} WITH NO DATA"
         )
     )
-    cursor: Any = connection.connection.cursor()  # psycopg2's, with copy_expert
-    lines = ("\t".join(map(_field, row)) + "\n" for row in rows)
-    while batch := "".join(islice(lines, _BATCH)):
-        cursor.copy_expert(f"COPY {staged} ({listed}) FROM STDIN", io.StringIO(batch))
+    source = rows if isinstance(rows, Source) else Lines(map(_line, rows))
+    copy(connection, staged, columns, source, options)
     connection.execute(sa.text(f"ANALYZE {staged}"))
     return staged
 
@@ -97,8 +134,35 @@ def stage(
 def append(
     connection: sa.Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]]
 ) -> int:
-    """Insert the rows whose key is new, leave the others as they are; return how many were new."""
-    staged, listed = stage(connection, table, columns, rows), ", ".join(columns)
+    """Insert the rows whose key is new, leave the others as they are; return how many were new.
+
+    Many rows for an empty table go there without a detour (`features.bulk`).
+    """
+    rest = iter(rows)
+    first = list(islice(rest, _BATCH))
+    if len(first) == _BATCH and is_empty(connection, table):
+        return append_file(connection, table, columns, Lines(map(_line, chain(first, rest))))
+    staged, listed = stage(connection, table, columns, chain(first, rest)), ", ".join(columns)
+    insert = f"INSERT INTO {table} ({listed}) SELECT {listed} FROM {staged} ON CONFLICT DO NOTHING"  # noqa: S608 - names of the schema
+    return connection.execute(sa.text(insert)).rowcount
+
+
+def append_file(
+    connection: sa.Connection, table: str, columns: Sequence[str], source: Source, options: str = ""
+) -> int:
+    """Insert what a file in COPY's format says, as `append` does; return how many were new.
+
+    Parameters
+    ----------
+    options
+        Of COPY, as in SQL: ``(FORMAT csv)``.
+    """
+    listed = ", ".join(columns)
+    if is_empty(connection, table):
+        with keys_aside(connection, table) as repeated:
+            read = copy(connection, table, columns, source, options)
+        return read - repeated.rows
+    staged = stage(connection, table, columns, source, options)
     insert = f"INSERT INTO {table} ({listed}) SELECT {listed} FROM {staged} ON CONFLICT DO NOTHING"  # noqa: S608 - names of the schema
     return connection.execute(sa.text(insert)).rowcount
 
@@ -178,6 +242,10 @@ def record(
         rows = [(import_id, reject.reason, reject.entry) for reject in rejects]
         columns = ("import_id", "reason", "entry")
         append(connection, "quarantine", columns, rows)
+
+
+def _line(row: Sequence[object]) -> str:
+    return "\t".join(map(_field, row)) + "\n"
 
 
 def _field(value: object) -> str:

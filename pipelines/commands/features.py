@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from features.build import build_features
 from features.settings import read_settings
@@ -20,6 +21,16 @@ def _features() -> None:
 @app.command()
 def build() -> None:
     """Derive feature tables from what was imported; does only what changed."""
-    with open_environment(read_settings()) as environment, console.status("building features"):
-        built = build_features(environment.engine, now=datetime.now(UTC))
+    with (
+        open_environment(read_settings()) as environment,
+        Progress(
+            TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console
+        ) as bar,
+    ):
+        task = bar.add_task("building features", total=1.0)
+        built = build_features(
+            environment.engine,
+            now=datetime.now(UTC),
+            progress=lambda step, share: bar.update(task, description=step, completed=share),
+        )
     typer.echo(str(built))

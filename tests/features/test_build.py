@@ -17,7 +17,10 @@ from recommender.questionnaires import Assessment
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 LATER = NOW + timedelta(days=1)
-DERIVED = ("listening_history", "artist_audio_features", "personality_features", "feature_builds")
+DERIVED = (
+    "listening_history", "artist_audio_features", "personality_features", "feature_builds",
+    "listener_genres", "track_listeners", "popular_tracks", "feature_changes",
+)  # fmt: skip
 
 # Every aggregate that differs from its plays, in either direction.
 DIFFERENCES = """
@@ -103,10 +106,11 @@ def test_an_artists_own_tracks_win_over_means_from_a_file(engine: sa.Engine) -> 
 
 def test_a_second_build_does_nothing_and_says_so(engine: sa.Engine) -> None:
     build_world(engine, tracks=300, listeners=20, now=NOW)
-    steps: list[str] = []
-    first = build_features(engine, now=NOW, progress=steps.append)
+    steps: list[tuple[str, float]] = []
+    first = build_features(engine, now=NOW, progress=lambda *step: steps.append(step))
     assert first.is_new
-    assert len(steps) == 4
+    assert len(steps) >= 5
+    assert steps[-1][1] == 1.0
     assert (first.tracks, first.listeners, first.personality) == (300, 20, 20)
     before = _content(engine)
     second = build_features(engine, now=LATER)
@@ -173,17 +177,20 @@ def test_only_new_assessments_are_worked_out(engine: sa.Engine) -> None:
     assert _rows(engine, "SELECT count(*) FROM personality_features") == [(19,)]
 
 
-def test_an_interrupted_build_leaves_nothing(engine: sa.Engine) -> None:
+def test_an_interrupted_build_is_continued(engine: sa.Engine) -> None:
     _tracks(engine)
-    before = _content(engine)
 
-    def interrupt(step: str) -> None:
+    def interrupt(step: str, _: float) -> None:
         if "history" in step:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         build_features(engine, now=LATER, progress=interrupt)
-    assert _content(engine) == before
+    # The artists are done; the number that lists are kept under rises only with the whole.
+    assert _rows(engine, "SELECT count(*) FROM artist_audio_features WHERE source = 'tracks'"
+                 " UNION ALL SELECT count(*) FROM feature_builds") == [(2,), (0,)]  # fmt: skip
+    again = build_features(engine, now=LATER)
+    assert (again.artists, again.is_new) == (0, True)
 
 
 def test_means_of_own_tracks_survive_the_next_import(engine: sa.Engine, tmp_path: Path) -> None:

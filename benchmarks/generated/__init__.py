@@ -1,0 +1,1 @@
+"""What benchmarks make up: inputs of any size, drawn with a seed."""
