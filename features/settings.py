@@ -36,6 +36,7 @@ class Settings(BaseSettings):
     bondhu_candidates_max: Annotated[int, Field(ge=100, le=5_000)] = 500
     bondhu_exclude_heard: bool = True
     bondhu_exclude_shown: bool = False
+    bondhu_retention_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
 
     @property
     def home(self) -> Path:

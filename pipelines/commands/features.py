@@ -6,16 +6,12 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from features.build import build_features
+from features.retention import clean as remove
 from features.settings import read_settings
 from pipelines.commands.output import console
 from pipelines.environment import open_environment
 
 app = typer.Typer(no_args_is_help=True, help="Feature tables.")
-
-
-@app.callback()
-def _features() -> None:
-    """Keep `build` a command of its own, also while it is the only one."""
 
 
 @app.command()
@@ -34,3 +30,16 @@ def build() -> None:
             progress=lambda step, share: bar.update(task, description=step, completed=share),
         )
     typer.echo(str(built))
+
+
+@app.command()
+def clean() -> None:
+    """Remove expired lists, and after BONDHU_RETENTION_DAYS the skips that snapshots hold."""
+    settings = read_settings()
+    with open_environment(settings) as environment:
+        done = remove(
+            environment.engine,
+            retention_days=settings.bondhu_retention_days,
+            now=datetime.now(UTC),
+        )
+    typer.echo(str(done))

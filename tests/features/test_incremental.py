@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from features.build import build_features
-from features.database import connect
 from features.imports import append
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

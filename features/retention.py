@@ -1,0 +1,69 @@
+"""What may be forgotten: lists that expired, and skips that a snapshot of the Q-table holds.
+
+Plays, likes and dislikes have no snapshot that says what they say: they stay. So does every event
+that replay may still draw from, and every impression, which evaluation reads.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from recommender.replay import BUFFER_SIZE
+from recommender.rewards import Feedback
+
+_LISTS = sa.text("SELECT clean_expired_recommendations()")
+# The oldest snapshot that is kept, so that whoever goes back to it loses nothing either.
+_COVERED = sa.text(
+    """
+    DELETE FROM music_interactions i USING (
+        SELECT user_id, min(through_seq) AS through_seq, min(episodes) AS episodes
+        FROM music_rl_models GROUP BY user_id) s
+    WHERE i.user_id = s.user_id AND i.seq <= s.through_seq AND i.episode <= s.episodes - :buffer
+      AND i.received_at < :before AND i.feedback_type = :forgettable
+    """
+)
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """What went.
+
+    Examples
+    --------
+    >>> str(Cleaned(lists=12, interactions=3))
+    'removed 12 expired lists and 3 skips that snapshots hold'
+    """
+
+    lists: int
+    interactions: int
+
+    def __str__(self) -> str:
+        """Return one line."""
+        return (
+            f"removed {self.lists} expired lists and {self.interactions} skips that snapshots hold"
+        )
+
+
+def clean(
+    engine: sa.Engine, *, retention_days: int | None, now: datetime, buffer: int = BUFFER_SIZE
+) -> Cleaned:
+    """Remove expired lists, and old skips that a snapshot covers, in one transaction.
+
+    Parameters
+    ----------
+    retention_days
+        How long skips stay; None: for ever.
+    buffer
+        How many of a listener's last episodes before the snapshot replay may draw from.
+    """
+    with engine.begin() as connection:
+        lists = int(connection.execute(_LISTS).scalar_one())
+        if retention_days is None:
+            return Cleaned(lists, 0)
+        asked = {
+            "before": now - timedelta(days=retention_days),
+            "buffer": buffer,
+            "forgettable": Feedback.SKIP.value,
+        }
+        return Cleaned(lists, connection.execute(_COVERED, asked).rowcount)

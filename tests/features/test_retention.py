@@ -1,0 +1,62 @@
+"""Retention: nothing goes that a snapshot does not hold."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from features.interactions import q_state
+from features.retention import clean
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+OLD = NOW - timedelta(days=100)
+
+
+@pytest.fixture
+def log(engine: sa.Engine) -> sa.Engine:
+    """Ada skipped and liked 29 times by turns (no replay is ahead); the kept snapshots hold 10 and 20 of them."""
+    with engine.begin() as connection:
+        for statement in (
+            "INSERT INTO users VALUES ('ada', :old, 'test'), ('bob', :old, 'test')",
+            "INSERT INTO tracks (track_id, track_name, artist_name, artist_key, source, trainable)"
+            " VALUES ('t', 'T', 'A', 'a', 'test', true)",
+            "INSERT INTO music_interactions (event_id, user_id, episode, track_id, feedback_type,"
+            " reward, state, occurred_at, received_at, source, trainable)"
+            " SELECT gen_random_uuid(), u, e, 't', CASE WHEN e % 2 = 1 THEN 'skip' ELSE 'like' END,"
+            " 0.5, 's', :old, :old, 'test', true"
+            " FROM unnest(ARRAY['ada', 'bob']) u, generate_series(1, 29) e ORDER BY u, e",
+            "INSERT INTO music_rl_models (user_id, version, through_seq, episodes, q_table)"
+            " VALUES ('ada', 1, 10, 10, '{\"s\": 0.1}'), ('ada', 2, 20, 20, '{\"s\": 0.2}')",
+        ):
+            connection.execute(sa.text(statement), {"old": OLD} if ":old" in statement else {})
+    return engine
+
+
+def left(engine: sa.Engine, user: str) -> list[tuple[int, str]]:
+    query = (
+        "SELECT episode, feedback_type FROM music_interactions WHERE user_id = :u ORDER BY episode"
+    )
+    with engine.connect() as connection:
+        return [(row[0], row[1]) for row in connection.execute(sa.text(query), {"u": user})]
+
+
+def test_only_old_skips_behind_the_oldest_snapshot_and_the_buffer_go(log: sa.Engine) -> None:
+    before = left(log, "ada")
+    with log.connect() as connection:
+        learned = q_state(connection, "ada")
+    assert clean(log, retention_days=90, now=NOW, buffer=4).interactions == 3
+    assert left(log, "ada") == [
+        row for row in before if row not in [(e, "skip") for e in (1, 3, 5)]
+    ]
+    assert left(log, "bob") == before  # no snapshot holds them
+    with log.connect() as connection:
+        assert q_state(connection, "ada") == learned
+    assert clean(log, retention_days=90, now=NOW, buffer=4).interactions == 0
+
+
+@pytest.mark.parametrize(("days", "buffer"), [(None, 0), (101, 0), (90, 10_000)])
+def test_what_is_young_or_may_be_replayed_stays(
+    log: sa.Engine, days: int | None, buffer: int
+) -> None:
+    assert clean(log, retention_days=days, now=NOW, buffer=buffer).interactions == 0
+    assert len(left(log, "ada")) == 29
