@@ -14,7 +14,7 @@ OLD = NOW - timedelta(days=100)
 
 @pytest.fixture
 def log(engine: sa.Engine) -> sa.Engine:
-    """Ada skipped and liked 29 times by turns (no replay is ahead); the kept snapshots hold 10 and 20 of them."""
+    """Ada skipped and liked by turns (no replay is ahead); two snapshots are kept."""
     with engine.begin() as connection:
         for statement in (
             "INSERT INTO users VALUES ('ada', :old, 'test'), ('bob', :old, 'test')",
