@@ -52,6 +52,7 @@ def make_room(connection: sa.Connection) -> None:
     for setting in (
         "work_mem = '256MB'",
         "maintenance_work_mem = '512MB'",
+        "random_page_cost = 1.1",  # keys are looked up in tables that mostly lie in memory
         "jit = off",  # compiling costs more than it gains here
     ):
         connection.execute(sa.text(f"SET LOCAL {setting}"))

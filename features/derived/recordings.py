@@ -53,6 +53,8 @@ _NAMELESS = sa.text(
     " WHERE isrc IS NULL AND title_key IS NULL AND canonical_id IS NOT NULL"
     " AND (:everything OR track_id IN (SELECT track_id FROM changed))"
 )
+# Tells the trigger on tracks, until the transaction ends, that what it would look for is not there.
+_ONLY_CANONICAL = sa.text("SELECT set_config('bondhu.only_canonical', :is, true)")
 
 
 def refresh(connection: sa.Connection, *, everything: bool) -> int:
@@ -60,5 +62,8 @@ def refresh(connection: sa.Connection, *, everything: bool) -> int:
 
     The temporary table `changed` has the tracks that changed, as they were and as they are.
     """
+    connection.execute(_ONLY_CANONICAL, {"is": "on"})
     renamed = connection.execute(_NAMELESS, {"everything": everything}).rowcount
-    return renamed + connection.execute(_ALL if everything else _CHANGED).rowcount
+    renamed += connection.execute(_ALL if everything else _CHANGED).rowcount
+    connection.execute(_ONLY_CANONICAL, {"is": "off"})
+    return renamed

@@ -28,6 +28,10 @@ COLUMNS = {
     "audio_features": "track_id danceability energy valence tempo acousticness instrumentalness "
     "speechiness loudness liveness key mode source trainable updated_at",
     "personality_features": "user_id ideals weights",
+    "listener_genres": "user_id category plays undated_plays",
+    "track_listeners": "track_id listeners plays",
+    "popular_tracks": "category rank track_id popularity listeners",
+    "feature_changes": "kind user_id track_id",
 }
 INDEXED = {
     "listening_history": ("user_id", "played_at", "track_id"),

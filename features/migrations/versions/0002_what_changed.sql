@@ -70,8 +70,9 @@ CREATE TRIGGER tracks_added AFTER INSERT ON tracks REFERENCING NEW TABLE AS chan
 CREATE TRIGGER tracks_gone AFTER DELETE ON tracks REFERENCING OLD TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION note_tracks();
 
--- All but canonical_id, which the build itself writes.
-CREATE FUNCTION note_updated_tracks() RETURNS trigger LANGUAGE plpgsql AS $$
+-- All but canonical_id, which the build itself writes. Rows meet by a hash: there may be a million.
+CREATE FUNCTION note_updated_tracks() RETURNS trigger LANGUAGE plpgsql
+SET enable_nestloop = off SET enable_mergejoin = off AS $$
 BEGIN
     WITH moved AS (
         SELECT b.track_id, b.isrc, b.artist_key, b.title_key, a.isrc AS new_isrc,
@@ -92,7 +93,8 @@ BEGIN
     RETURN NULL;
 END $$;
 CREATE TRIGGER tracks_updated AFTER UPDATE ON tracks REFERENCING OLD TABLE AS before NEW TABLE AS after
-    FOR EACH STATEMENT EXECUTE FUNCTION note_updated_tracks();
+    FOR EACH STATEMENT WHEN (current_setting('bondhu.only_canonical', true) IS DISTINCT FROM 'on')
+    EXECUTE FUNCTION note_updated_tracks();
 
 CREATE FUNCTION note_audio() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
