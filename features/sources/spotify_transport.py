@@ -16,7 +16,6 @@ waiting, trying again and giving up:
 """
 
 import math
-import random
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -114,14 +113,12 @@ class PoliteAdapter(HTTPAdapter):
         patience: Patience,
         *,
         now: Callable[[], datetime],
-        rng: random.Random,
     ) -> None:
         super().__init__()
         self._standings = standings
         self._limits = limits
         self._patience = patience
         self._now = now
-        self._rng = rng
 
     def send(  # type: ignore[override]
         self, request: requests.PreparedRequest, **options: Any
@@ -137,9 +134,9 @@ class PoliteAdapter(HTTPAdapter):
         self._refuse_early(endpoint)
         attempts = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_TryAgain),
-            stop=self._stop,
-            wait=self._wait,
-            sleep=self._patience.wait,
+            stop=tenacity.stop_after_attempt(ATTEMPTS),
+            wait=_pause_before_next,
+            sleep=self._pause,
             reraise=True,
         )
         try:
@@ -239,19 +236,22 @@ class PoliteAdapter(HTTPAdapter):
             f"Spotify gave {failure} for {endpoint.name}, {ATTEMPTS} times: try again later"
         )
 
-    def _stop(self, state: tenacity.RetryCallState) -> bool:
-        return state.attempt_number >= ATTEMPTS or not self._patience.allows(self._wait(state))
+    def _pause(self, seconds: float) -> None:
+        if not self._patience.allows(seconds):
+            raise SourceUnavailableError("Spotify did not answer well in the time that was left")
+        self._patience.wait(seconds)
 
-    def _wait(self, state: tenacity.RetryCallState) -> float:
-        failure = state.outcome.exception() if state.outcome else None
-        if isinstance(failure, _TryAgain) and failure.wait_seconds is not None:
-            return failure.wait_seconds
-        # Half of it fixed, half of it drawn: many callers do not come back at once. The same draw
-        # is made once to decide and once to wait, from a generator of this attempt.
-        most = min(BACKOFF_MOST_SECONDS, BACKOFF_SECONDS * 2 ** (state.attempt_number - 1))
-        if not hasattr(state, "drawn") or state.drawn[0] != state.attempt_number:
-            state.drawn = (state.attempt_number, self._rng.random())  # type: ignore[attr-defined]
-        return float(most / 2 * (1 + state.drawn[1]))
+
+_backoff = tenacity.wait_exponential_jitter(
+    initial=BACKOFF_SECONDS, max=BACKOFF_MOST_SECONDS, jitter=BACKOFF_SECONDS
+)
+"""Doubles, and draws a part: many callers do not come back at once."""
+
+
+def _pause_before_next(state: tenacity.RetryCallState) -> float:
+    failure = state.outcome.exception() if state.outcome else None
+    told = failure.wait_seconds if isinstance(failure, _TryAgain) else None
+    return _backoff(state) if told is None else told
 
 
 def retry_after(header: str | None) -> float | None:

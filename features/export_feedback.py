@@ -1,0 +1,140 @@
+"""What a listener's plays and skips say, judged and learned from like feedback sent at the time.
+
+Judged in the order in which they happened. No list was shown, so nothing is quick; no context is
+known. A play is a repeat if the track was heard before.
+"""
+
+import hashlib
+import uuid
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import numpy as np
+import sqlalchemy as sa
+
+from features.interaction_bulk import Judged, append_all
+from recommender.audio import FEATURES, audio_rows
+from recommender.genres import OTHER
+from recommender.personality import TRAITS
+from recommender.qlearning import join_state, listener_state, track_states
+from recommender.rewards import POSITIVE, Feedback, listened_share, reward
+
+NAMESPACE = uuid.UUID("6d0f5a34-3f8c-5e0b-9b56-0f6f3a1c7d21")
+"""Of event ids: uuid5 of source, track, start, ms and kind. The same play, the same event."""
+
+_FETCH = 10_000
+_AUDIO = ", ".join(f"a.{feature}" for feature in FEATURES)
+_TRACKS = sa.text(
+    f"""
+    SELECT t.track_id, coalesce(t.category, :other), t.duration_ms, {_AUDIO}
+    FROM (SELECT DISTINCT track_id FROM listens) l
+    JOIN tracks t USING (track_id) LEFT JOIN audio_features a USING (track_id)
+    """  # noqa: S608 - the names are constants of recommender.audio
+)
+# Heard before: not by the plays that were inserted a moment ago.
+_HEARD = sa.text(
+    """
+    SELECT l.track_id FROM (SELECT DISTINCT track_id FROM listens) l
+    WHERE EXISTS (SELECT FROM music_interactions i WHERE i.user_id = :user_id
+                  AND i.track_id = l.track_id AND i.feedback_type = ANY(:positive))
+       OR EXISTS (SELECT FROM plays p WHERE p.user_id = :user_id AND p.track_id = l.track_id
+                  AND NOT EXISTS (SELECT FROM listens n WHERE n.kind = 'play'
+                                  AND n.track_id = p.track_id AND n.played_at = p.played_at))
+    """
+)
+_IN_ORDER = (
+    "SELECT track_id, kind, ms_played,"
+    " to_char(played_at, 'YYYY-MM-DD HH24:MI:SS.US') AS began,"
+    " to_char(played_at + ms_played * interval '1 millisecond', 'YYYY-MM-DD HH24:MI:SS.US')"
+    ' FROM listens ORDER BY played_at, track_id COLLATE "C"'
+)
+_TRAITS = sa.text("SELECT * FROM get_active_personality_profile(:user_id)")
+
+
+class _Heard(NamedTuple):
+    half: str
+    category: str
+    duration_ms: int | None
+
+
+def learn_from(
+    connection: sa.Connection, user_id: str, *, source: str, trainable: bool, now: datetime
+) -> None:
+    """Append an event for each row of the temporary table `listens`, which `listens.store` made."""
+    count = connection.scalar(sa.text("SELECT count(*) FROM listens")) or 0
+    if not count:
+        return
+    append_all(
+        connection,
+        user_id,
+        _judged(connection, user_id, source),
+        count=count,
+        source=source,
+        trainable=trainable,
+        received_at=now,
+    )
+
+
+def event_id(source: str, track_id: str, began: str, ms_played: int, kind: str) -> str:
+    """Return the event's id, a uuid5 in plain text.
+
+    Examples
+    --------
+    >>> name = "spotify_export|t|2020-01-01 00:00:00.000000|1000|skip"
+    >>> event_id(*name.split("|")) == str(uuid.uuid5(NAMESPACE, name))
+    True
+    """
+    name = f"{source}|{track_id}|{began}|{ms_played}|{kind}"
+    digest = bytearray(
+        hashlib.sha1(NAMESPACE.bytes + name.encode(), usedforsecurity=False).digest()
+    )
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    text = digest[:16].hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def _judged(connection: sa.Connection, user_id: str, source: str) -> Iterator[Judged]:
+    tracks = _tracks(connection)
+    positive = [kind.value for kind in POSITIVE]
+    heard = set(connection.scalars(_HEARD, {"user_id": user_id, "positive": positive}))
+    prefix = listener_state(_traits(connection, user_id))
+    whole = {half: join_state(prefix, half) for half in {t.half for t in tracks.values()}}
+    # psycopg2's named cursor: the rows come in parts, whatever their number.
+    dbapi: Any = connection.connection
+    with dbapi.cursor("export_feedback") as cursor:
+        cursor.itersize = _FETCH
+        cursor.execute(_IN_ORDER)
+        for track_id, kind, ms_played, began, ended in cursor:
+            track = tracks[track_id]
+            share = listened_share(ms_played, track.duration_ms)
+            earned = reward(Feedback(kind), share=share, is_repeat=track_id in heard)
+            if kind == Feedback.PLAY:
+                heard.add(track_id)
+            yield Judged(
+                event_id(source, track_id, began, ms_played, kind),
+                track_id,
+                kind,
+                earned,
+                whole[track.half],
+                track.category,
+                ms_played,
+                track.duration_ms,
+                f"{ended}+00",
+            )
+
+
+def _tracks(connection: sa.Connection) -> dict[str, _Heard]:
+    rows = connection.execute(_TRACKS, {"other": OTHER}).all()
+    audio = audio_rows(np.array([row[3:] for row in rows], dtype=np.float64))
+    halves, place = track_states(audio, [row[1] for row in rows])
+    return {
+        row[0]: _Heard(halves[at], row[1], row[2])
+        for row, at in zip(rows, place.tolist(), strict=True)
+    }
+
+
+def _traits(connection: sa.Connection, user_id: str) -> dict[str, float]:
+    found = connection.execute(_TRAITS, {"user_id": user_id}).mappings().first()
+    return {t: found[t] / 100 for t in TRAITS if found and found[t] is not None}

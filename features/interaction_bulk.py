@@ -1,0 +1,147 @@
+"""Many events of one listener at once, by the very rules of `interactions.append`.
+
+One event after another is judged and learned from in memory; the rows go in by COPY. The log, the
+Q-table, the preferences and the snapshots are what appending them one by one would have left.
+"""
+
+import io
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from itertools import islice
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from features.interactions import SNAPSHOTS_KEPT, QState, q_state
+from recommender.qlearning import learn
+from recommender.replay import BUFFER_SIZE, EPISODES_PER_BATCH, replayed_episodes
+
+_COLUMNS = (
+    "event_id, user_id, episode, track_id, feedback_type, reward, state, listen_duration_ms,"
+    " track_duration_ms, occurred_at, received_at, source, trainable"
+)
+_BATCH = 20_000
+_RECENT = sa.text(
+    "SELECT episode, state, reward FROM music_interactions"
+    " WHERE user_id = :user_id AND episode > :after"
+)
+_PREFERENCES = sa.text(
+    "SELECT genre, preference, n FROM music_genre_preferences WHERE user_id = :user_id"
+)
+_PREFER = sa.text(
+    """
+    INSERT INTO music_genre_preferences (user_id, genre, preference, n, updated_at)
+    VALUES (:user_id, :genre, :preference, :n, :now)
+    ON CONFLICT (user_id, genre) DO UPDATE SET preference = excluded.preference, n = excluded.n,
+        updated_at = excluded.updated_at
+    """
+)
+_SNAPSHOT = sa.text(
+    """
+    INSERT INTO music_rl_models (user_id, version, through_seq, episodes, q_table)
+    SELECT :user_id, :version, seq, episode, CAST(:q_table AS jsonb)
+    FROM music_interactions WHERE user_id = :user_id AND episode = :episode
+    """
+)
+_FORGET = sa.text("DELETE FROM music_rl_models WHERE user_id = :user_id AND version <= :version")
+
+
+class Judged(NamedTuple):
+    """One event, judged. Ids and states hold neither tabs nor backslashes."""
+
+    event_id: str
+    track_id: str
+    feedback_type: str
+    reward: float
+    state: str
+    category: str
+    listen_duration_ms: int
+    track_duration_ms: int | None
+    occurred_at: str
+
+
+def append_all(
+    connection: sa.Connection,
+    user_id: str,
+    events: Iterable[Judged],
+    *,
+    count: int,
+    source: str,
+    trainable: bool,
+    received_at: datetime,
+) -> QState:
+    """Append events in their order; return the listener's Q-table after them.
+
+    Call it under the lock of the listener's row; the caller outdates the lists (`users.revise`).
+
+    Parameters
+    ----------
+    events
+        None of them in the log yet.
+    count
+        How many they are: the last two snapshots are kept, and must be known when they are passed.
+    """
+    q = q_state(connection, user_id)
+    buffer = {
+        episode: (state, reward)
+        for episode, state, reward in connection.execute(
+            _RECENT, {"user_id": user_id, "after": max(0, q.episode - BUFFER_SIZE)}
+        )
+    }
+    preferences = {
+        genre: (preference, n)
+        for genre, preference, n in connection.execute(_PREFERENCES, {"user_id": user_id})
+    }
+    last_version = (q.episode + count) // EPISODES_PER_BATCH
+    snapshots: dict[int, str] = {}
+    table, episode = q.table, q.episode
+    tail = f"{received_at.isoformat()}\t{source}\t{trainable}\n"
+    user = user_id.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n")
+    user = user.replace("\r", "\\r")
+    cursor: Any = connection.connection.cursor()
+    rest = iter(events)
+    while batch := list(islice(rest, _BATCH)):
+        lines = []
+        for event in batch:
+            episode += 1
+            experience = (event.state, event.reward)
+            buffer[episode] = experience
+            buffer.pop(episode - BUFFER_SIZE, None)
+            learn(table, (experience,))
+            if episode % EPISODES_PER_BATCH == 0:
+                learn(table, [buffer[e] for e in replayed_episodes(user_id, episode)])
+                version = episode // EPISODES_PER_BATCH
+                if version > last_version - SNAPSHOTS_KEPT:
+                    snapshots[version] = json.dumps(table)
+            mean, n = preferences.get(event.category, (0.0, 0))
+            mean = mean + (event.reward - mean) / (n + 1) if n else event.reward
+            preferences[event.category] = (mean, n + 1)
+            duration = "\\N" if event.track_duration_ms is None else event.track_duration_ms
+            lines.append(
+                f"{event.event_id}\t{user}\t{episode}\t{event.track_id}\t{event.feedback_type}\t"
+                f"{event.reward!r}\t{event.state}\t{event.listen_duration_ms}\t{duration}\t"
+                f"{event.occurred_at}\t{tail}"
+            )
+        cursor.copy_expert(
+            f"COPY music_interactions ({_COLUMNS}) FROM STDIN", io.StringIO("".join(lines))
+        )
+    if episode == q.episode:
+        return q
+    connection.execute(
+        _PREFER,
+        [
+            {"user_id": user_id, "genre": genre, "preference": mean, "n": n, "now": received_at}
+            for genre, (mean, n) in preferences.items()
+        ],
+    )
+    for version, q_table in snapshots.items():
+        at = version * EPISODES_PER_BATCH
+        values = {"user_id": user_id, "version": version, "episode": at, "q_table": q_table}
+        connection.execute(_SNAPSHOT, values)
+    connection.execute(_FORGET, {"user_id": user_id, "version": last_version - SNAPSHOTS_KEPT})
+    seq = connection.scalar(
+        sa.text("SELECT max(seq) FROM music_interactions WHERE user_id = :user_id"),
+        {"user_id": user_id},
+    )
+    return QState(seq=int(seq or 0), episode=episode, table=table)
