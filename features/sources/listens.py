@@ -32,22 +32,27 @@ CREATE TEMP TABLE new_listens (
     kind text NOT NULL
 ) ON COMMIT DROP
 """
-# What is new of what was staged: plays that enter the history, and skips that nobody told before.
+_ONCE = """
+CREATE TEMP TABLE told ON COMMIT DROP AS
+SELECT DISTINCT ON (track_id, played_at) track_id, played_at, ms_played, kind
+FROM new_listens ORDER BY track_id, played_at, ms_played DESC, kind
+"""
+# What is new of it: plays that enter the history, and skips that nobody told before.
 _NEW = """
 CREATE TEMP TABLE listens ON COMMIT DROP AS
-SELECT l.* FROM (
-    SELECT DISTINCT ON (track_id, played_at) track_id, played_at, ms_played, kind
-    FROM new_listens ORDER BY track_id, played_at, ms_played DESC, kind
-) l
+SELECT l.* FROM told l
 WHERE NOT EXISTS (
     SELECT FROM plays p WHERE p.user_id = :user_id AND p.track_id = l.track_id
-      AND (p.played_at = l.played_at OR p.source <> :source
-           AND p.played_at BETWEEN l.played_at - interval '60 seconds'
-                               AND l.played_at + interval '60 seconds'))
-  AND (l.kind = 'play' OR NOT EXISTS (
+      AND p.played_at = l.played_at)
+  AND NOT EXISTS (
+    SELECT FROM plays p WHERE p.user_id = :user_id AND p.track_id = l.track_id
+      AND p.source <> :source AND p.played_at BETWEEN l.played_at - interval '60 seconds'
+                                                  AND l.played_at + interval '60 seconds')
+  AND NOT EXISTS (
     SELECT FROM music_interactions i
-    WHERE i.user_id = :user_id AND i.track_id = l.track_id AND i.feedback_type = 'skip'
-      AND i.occurred_at = l.played_at + l.ms_played * interval '1 millisecond'))
+    WHERE l.kind = 'skip' AND i.user_id = :user_id AND i.track_id = l.track_id
+      AND i.feedback_type = 'skip'
+      AND i.occurred_at = l.played_at + l.ms_played * interval '1 millisecond')
 """
 _INSERT = """
 INSERT INTO plays (user_id, track_id, played_at, ms_played, source, trainable)
@@ -126,6 +131,13 @@ def stage(connection: sa.Connection, lines: str) -> None:
     cursor.copy_expert("COPY new_listens FROM STDIN", io.StringIO(lines))
 
 
+def clear(connection: sa.Connection) -> None:
+    """Drop what `open_stage` and `store` made: another batch of the transaction begins anew."""
+    connection.execute(
+        sa.text("DROP TABLE IF EXISTS pg_temp.new_listens, pg_temp.told, pg_temp.listens")
+    )
+
+
 def store(
     connection: sa.Connection, user_id: str, *, source: str, trainable: bool, now: datetime
 ) -> Stored:
@@ -134,12 +146,13 @@ def store(
     Call it under the lock of the listener's row.
     """
     who = {"user_id": user_id, "source": source, "trainable": trainable, "now": now}
-    connection.execute(sa.text("ANALYZE new_listens"))
+    staged = connection.scalar(sa.text("SELECT count(*) FROM new_listens")) or 0
+    connection.execute(sa.text(_ONCE))
+    connection.execute(sa.text("ANALYZE told"))
+    distinct = connection.scalar(sa.text("SELECT count(*) FROM told")) or 0
     connection.execute(sa.text(_NEW), who)
     connection.execute(sa.text("ANALYZE listens"))
     plays = connection.execute(sa.text(_INSERT), who).rowcount
     connection.execute(sa.text(_AGGREGATE), who)
-    counts = "SELECT count(*), count(DISTINCT (track_id, played_at)) FROM new_listens"
-    staged, distinct = connection.execute(sa.text(counts)).one()
     skips = connection.scalar(sa.text("SELECT count(*) FROM listens WHERE kind = 'skip'"))
     return Stored(staged, staged - distinct, plays, int(skips or 0))

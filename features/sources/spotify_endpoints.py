@@ -42,7 +42,7 @@ ENDPOINTS = (
     Endpoint("new-releases", r"/v1/browse/new-releases", share=0.3, can_close=True),
     Endpoint("several-artists", r"/v1/artists/?", can_close=True),
     Endpoint("artist", r"/v1/artists/[^/]+"),
-    Endpoint("album-tracks", r"/v1/albums/[^/]+/tracks"),
+    Endpoint("album-tracks", r"/v1/albums/[^/]+/tracks/?"),
     Endpoint("search", r"/v1/search", share=0.3),
 )
 TOKEN = Endpoint("token", r"/api/token", share=1.0)

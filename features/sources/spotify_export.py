@@ -81,7 +81,7 @@ def import_spotify_export(
         say("plays")
         stored = _store(connection, rows, user_id, SOURCE, consent=consent, now=now)
         if rows.named:
-            connection.execute(sa.text("DROP TABLE new_listens"))
+            listens.clear(connection)
             listens.open_stage(connection)
             _stage_named(connection, rows)
             stored += _store(connection, rows, user_id, ACCOUNT_SOURCE, consent=consent, now=now)
@@ -134,7 +134,6 @@ def _store(
 ) -> int:
     stored = listens.store(connection, user_id, source=source, trainable=consent, now=now)
     learn_from(connection, user_id, source=source, trainable=consent, now=now)
-    connection.execute(sa.text("DROP TABLE listens"))
     rows.skipped[REPEATED] += stored.repeated
     rows.skipped[ALREADY_STORED] += stored.known
     return stored.plays + stored.skips

@@ -39,7 +39,7 @@ def track_of(item: object) -> SourceTrack:
         raise NotAsDocumentedError(LOCAL_FILE)
     track_id, name = item.get("id"), item.get("name")
     artists = [a for a in _list(item.get("artists")) if isinstance(a, Mapping) and _text(a, "name")]
-    if not (isinstance(track_id, str) and 1 <= len(track_id) <= 128 and name and artists):
+    if not (isinstance(track_id, str) and _is_id(track_id) and name and artists):
         raise NotAsDocumentedError(NO_TRACK if item.get("type") == "episode" else NOT_AS_DOCUMENTED)
     album = item.get("album") if isinstance(item.get("album"), Mapping) else {}
     external = item.get("external_ids") if isinstance(item.get("external_ids"), Mapping) else {}
@@ -150,6 +150,10 @@ def moment(value: object) -> datetime:
     except ValueError:
         raise NotAsDocumentedError(NOT_AS_DOCUMENTED) from None
     return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _is_id(text: str) -> bool:
+    return 1 <= len(text) <= 64 and text.isascii() and text.isalnum()
 
 
 def _list(value: object) -> list[Any]:

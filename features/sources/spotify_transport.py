@@ -177,6 +177,8 @@ class PoliteAdapter(HTTPAdapter):
             raise _TryAgain(f"status {answer.status_code}")
         if answer.status_code == requests.codes.too_many_requests:
             self._limited(answer)
+        if answer.is_redirect:
+            return answer
         if answer.ok:
             try:
                 orjson.loads(content)
@@ -243,7 +245,7 @@ class PoliteAdapter(HTTPAdapter):
 
 
 _backoff = tenacity.wait_exponential_jitter(
-    initial=BACKOFF_SECONDS, max=BACKOFF_MOST_SECONDS, jitter=BACKOFF_SECONDS
+    multiplier=BACKOFF_SECONDS, max=BACKOFF_MOST_SECONDS, jitter=BACKOFF_SECONDS
 )
 """Doubles, and draws a part: many callers do not come back at once."""
 
