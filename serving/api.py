@@ -35,8 +35,11 @@ from serving.schemas import (
     PersonalityResponse,
     RecommendRequest,
 )
+from serving.spotify import SpotifyCalls
 
 LARGEST_BODY = 1_000_000
+SPOTIFY_SECONDS = 1.5
+"""How long a list waits for a history to be refreshed; the refresh then goes on by itself."""
 
 T = TypeVar("T")
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -45,6 +48,9 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 def build(application: Application) -> Starlette:
     """Return the ASGI application of /v1, the page and the API's document."""
     api = _Api(application)
+    spotify = SpotifyCalls(
+        application.settings, application.engine, application.spotify, api, now=application.now
+    )
     return Starlette(
         routes=[
             Route("/v1/recommend", _measured("/v1/recommend", api.recommend), methods=["POST"]),
@@ -52,6 +58,7 @@ def build(application: Application) -> Starlette:
             Route(
                 "/v1/personality", _measured("/v1/personality", api.personality), methods=["POST"]
             ),
+            *spotify.routes(_measured),
             Route("/docs.json", api.docs),
             Route("/", api.page),
         ],
@@ -75,9 +82,9 @@ class _Api:
             caller, served.cache_key(body) if plain else ""
         )
         away = {"redis_down"} if redis_is_down else set()
-        away |= (
-            {"spotify_unavailable"} if body.spotify_token else set()
-        )  # there is no way to it yet
+        away |= await self._app.spotify.within(
+            SPOTIFY_SECONDS, caller.user_id, body.spotify_token, is_cached=bool(looked_up.value)
+        )
         degraded = tuple(sorted(away | self._app.away))
         if looked_up.value is not None and not self._app.may_hold_outdated_lists:
             kept = lists.unpack(looked_up.value)
@@ -160,6 +167,23 @@ class _Api:
     async def page(self, _: Request) -> Response:
         """GET /."""
         return HTMLResponse(self._page)
+
+    async def caller(self, request: Request) -> Caller:
+        """Return who calls, counted against the limit; the body stays unread."""
+        caller = self._app.authenticator.authenticate(
+            request.headers.get("authorization"), request.headers.get(USER_HEADER)
+        )
+        request.state.looked_up, _ = await self._admit(caller)
+        return caller
+
+    async def read(self, request: Request, type_: type[T]) -> tuple[Caller, T]:
+        """Return who calls and what was sent, counted against the limit."""
+        caller = await self.caller(request)
+        return caller, await _body(request, type_)
+
+    def answer(self, request: Request, answer: msgspec.Struct) -> Response:
+        """Return a struct as a response."""
+        return self._ok(request, answer, request.state.looked_up)
 
     async def _read(self, request: Request, type_: type[T]) -> tuple[Caller, T]:
         """Return who calls and what was sent; a body that makes no sense counts as a call too."""

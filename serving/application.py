@@ -34,6 +34,7 @@ from serving.recommend import Recommender
 from serving.schemas import FeedbackResponse
 from serving.served import Served
 from serving.servings import Servings
+from serving.spotify import SpotifyHistory
 
 REFRESH_SECONDS = 2.0
 
@@ -97,6 +98,7 @@ class Application:
         )
         self.feedback_log = FeedbackLog(self.engine, self.cache, flush=self.servings.flush)
         self.journal = Journal(settings.home / "journal") if settings.bondhu_journal else None
+        self.spotify = SpotifyHistory(settings, self.engine, self.cache, now=now)
         self.away: frozenset[str] = frozenset()
         self._look_back_to: datetime | None = now() - timedelta(seconds=LIST_SECONDS)
         self._served: Served | None = None
@@ -139,6 +141,7 @@ class Application:
         await asyncio.to_thread(self._house_keep)
         await self.edge_cache.close()
         self.cache.close()
+        self.spotify.close()
         self.registry.close()
         self.engine.dispose()
 
