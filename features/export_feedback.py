@@ -8,30 +8,18 @@ import hashlib
 import uuid
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import sqlalchemy as sa
 
 from features.interaction_bulk import Judged, append_all
-from recommender.audio import FEATURES, audio_rows
-from recommender.genres import OTHER
-from recommender.personality import TRAITS
-from recommender.qlearning import join_state, listener_state, track_states
+from features.judged_tracks import staged_tracks, whole_states
 from recommender.rewards import POSITIVE, Feedback, listened_share, reward
 
 NAMESPACE = uuid.UUID("6d0f5a34-3f8c-5e0b-9b56-0f6f3a1c7d21")
 """Of event ids: uuid5 of source, track, start, ms and kind. The same play, the same event."""
 
 _FETCH = 10_000
-_AUDIO = ", ".join(f"a.{feature}" for feature in FEATURES)
-_TRACKS = sa.text(
-    f"""
-    SELECT t.track_id, coalesce(t.category, :other), t.duration_ms, {_AUDIO}
-    FROM (SELECT DISTINCT track_id FROM listens) l
-    JOIN tracks t USING (track_id) LEFT JOIN audio_features a USING (track_id)
-    """  # noqa: S608 - the names are constants of recommender.audio
-)
 # Heard before: not by the plays that were inserted a moment ago.
 _HEARD = sa.text(
     """
@@ -49,13 +37,6 @@ _IN_ORDER = (
     " to_char(played_at + ms_played * interval '1 millisecond', 'YYYY-MM-DD HH24:MI:SS.US')"
     ' FROM listens ORDER BY played_at, track_id COLLATE "C"'
 )
-_TRAITS = sa.text("SELECT * FROM get_active_personality_profile(:user_id)")
-
-
-class _Heard(NamedTuple):
-    half: str
-    category: str
-    duration_ms: int | None
 
 
 def learn_from(
@@ -96,11 +77,10 @@ def event_id(source: str, track_id: str, began: str, ms_played: int, kind: str) 
 
 
 def _judged(connection: sa.Connection, user_id: str, source: str) -> Iterator[Judged]:
-    tracks = _tracks(connection)
+    tracks = staged_tracks(connection, "listens")
     positive = [kind.value for kind in POSITIVE]
     heard = set(connection.scalars(_HEARD, {"user_id": user_id, "positive": positive}))
-    prefix = listener_state(_traits(connection, user_id))
-    whole = {half: join_state(prefix, half) for half in {t.half for t in tracks.values()}}
+    whole = whole_states(connection, user_id, {track.half for track in tracks.values()})
     # psycopg2's named cursor: the rows come in parts, whatever their number.
     dbapi: Any = connection.connection
     with dbapi.cursor("export_feedback") as cursor:
@@ -122,19 +102,5 @@ def _judged(connection: sa.Connection, user_id: str, source: str) -> Iterator[Ju
                 ms_played,
                 track.duration_ms,
                 f"{ended}+00",
+                None,
             )
-
-
-def _tracks(connection: sa.Connection) -> dict[str, _Heard]:
-    rows = connection.execute(_TRACKS, {"other": OTHER}).all()
-    audio = audio_rows(np.array([row[3:] for row in rows], dtype=np.float64))
-    halves, place = track_states(audio, [row[1] for row in rows])
-    return {
-        row[0]: _Heard(halves[at], row[1], row[2])
-        for row, at in zip(rows, place.tolist(), strict=True)
-    }
-
-
-def _traits(connection: sa.Connection, user_id: str) -> dict[str, float]:
-    found = connection.execute(_TRAITS, {"user_id": user_id}).mappings().first()
-    return {t: found[t] / 100 for t in TRAITS if found and found[t] is not None}

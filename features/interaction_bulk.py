@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from features.imports import copy_text
 from features.interactions import SNAPSHOTS_KEPT, QState, q_state
 from recommender.qlearning import learn
 from recommender.replay import BUFFER_SIZE, EPISODES_PER_BATCH, replayed_episodes
 
 _COLUMNS = (
     "event_id, user_id, episode, track_id, feedback_type, reward, state, listen_duration_ms,"
-    " track_duration_ms, occurred_at, received_at, source, trainable"
+    " track_duration_ms, context, occurred_at, received_at, source, trainable"
 )
 _BATCH = 20_000
 _RECENT = sa.text(
@@ -56,9 +57,10 @@ class Judged(NamedTuple):
     reward: float
     state: str
     category: str
-    listen_duration_ms: int
+    listen_duration_ms: int | None
     track_duration_ms: int | None
     occurred_at: str
+    context: str | None
 
 
 def append_all(
@@ -97,8 +99,7 @@ def append_all(
     snapshots: dict[int, str] = {}
     table, episode = q.table, q.episode
     tail = f"{received_at.isoformat()}\t{source}\t{trainable}\n"
-    user = user_id.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n")
-    user = user.replace("\r", "\\r")
+    user = copy_text(user_id)
     cursor: Any = connection.connection.cursor()
     rest = iter(events)
     while batch := list(islice(rest, _BATCH)):
@@ -117,10 +118,10 @@ def append_all(
             mean, n = preferences.get(event.category, (0.0, 0))
             mean = mean + (event.reward - mean) / (n + 1) if n else event.reward
             preferences[event.category] = (mean, n + 1)
-            duration = "\\N" if event.track_duration_ms is None else event.track_duration_ms
             lines.append(
                 f"{event.event_id}\t{user}\t{episode}\t{event.track_id}\t{event.feedback_type}\t"
-                f"{event.reward!r}\t{event.state}\t{event.listen_duration_ms}\t{duration}\t"
+                f"{event.reward!r}\t{event.state}\t{_or_null(event.listen_duration_ms)}\t"
+                f"{_or_null(event.track_duration_ms)}\t{_or_null(event.context)}\t"
                 f"{event.occurred_at}\t{tail}"
             )
         cursor.copy_expert(
@@ -145,3 +146,7 @@ def append_all(
         {"user_id": user_id},
     )
     return QState(seq=int(seq or 0), episode=episode, table=table)
+
+
+def _or_null(value: object) -> object:
+    return "\\N" if value is None else value

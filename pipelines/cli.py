@@ -10,7 +10,8 @@ from sqlalchemy.exc import OperationalError
 from features.database import DatabaseUnavailableError
 from features.imports import InputError
 from features.settings import SettingsError
-from pipelines.commands import features, imports, models, servers, service, train
+from features.sources.errors import SourceError
+from pipelines.commands import doctor, features, imports, models, servers, service, train
 from pipelines.servers import ServerError
 from pipelines.serving_process import ServiceError
 from recommender.errors import RecommenderError
@@ -32,6 +33,7 @@ for command in (
     service.serve,
     service.token,
     service.demo,
+    doctor.doctor,
 ):
     app.command()(command)
 
@@ -41,6 +43,7 @@ EXPECTED = (
     ServiceError,
     DatabaseUnavailableError,
     InputError,
+    SourceError,
     RecommenderError,
     TrainingError,
 )

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from enum import StrEnum
 
-import numpy as np
-
 from recommender.audio import FEATURES, AudioArray
 from recommender.errors import FeedbackError
 

@@ -5,7 +5,7 @@ models may be trained on it is theirs to say (`consent`). Everything happens in 
 import that breaks off leaves nothing, and run again it stores what it would have stored.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import orjson
 import sqlalchemy as sa
 
 from features.export_feedback import learn_from
-from features.imports import ALREADY_STORED, InputError, Report, one_at_a_time, record
+from features.imports import ALREADY_STORED, InputError, Report, copy_text, one_at_a_time, record
 from features.sources import listens
 from features.sources.archive import members, sha256_of_file
 from features.sources.spotify_export_rows import FILES, Rows, read_rows
@@ -139,20 +139,23 @@ def _store(
     return stored.plays + stored.skips
 
 
+def tracks_by_name(
+    connection: sa.Connection, names: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], str]:
+    """Return (artist key, title key) -> the catalogue's track of that name, its canonical one."""
+    keys = sorted(names)
+    asked = {"artists": [artist for artist, _ in keys], "titles": [title for _, title in keys]}
+    return {(a, t): track_id for a, t, track_id in connection.execute(_BY_NAME, asked)}
+
+
 def _stage_named(connection: sa.Connection, rows: Rows) -> None:
     """Stage the rows that have names only, as plays of the tracks that are called so."""
-    keys = sorted({(artist, title) for artist, title, _, _ in rows.named})
-    asked = {"artists": [artist for artist, _ in keys], "titles": [title for _, title in keys]}
-    found = {(a, t): track_id for a, t, track_id in connection.execute(_BY_NAME, asked)}
+    found = tracks_by_name(connection, {(artist, title) for artist, title, _, _ in rows.named})
     lines = []
     for artist, title, began, ms in rows.named:
         track_id = found.get((artist, title))
         if track_id is None:
             rows.skipped[UNKNOWN] += 1
         else:
-            lines.append(f"{_escaped(track_id)}\t{began}\t{ms}\t{listens.PLAY}\n")
+            lines.append(f"{copy_text(track_id)}\t{began}\t{ms}\t{listens.PLAY}\n")
     listens.stage(connection, "".join(lines))
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
