@@ -5,18 +5,21 @@ zip says of itself is not believed.
 """
 
 import hashlib
+import json
 import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+import orjson
 
 from features.imports import InputError
 
 MOST_FILES = 2_000
-LARGEST_FILE = 64 * 2**20
+LARGEST_FILE = 32 * 2**20
 LARGEST_TOTAL = 2 * 2**30
 _CHUNK = 2**20
 
@@ -49,6 +52,26 @@ def members(path: Path, wanted: re.Pattern[str]) -> Iterator[Member]:
                 yield path.name, _bounded(file, path.name, [0])
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def parsed(name: str, content: bytes) -> Any:
+    """Return a JSON file's value.
+
+    Raises
+    ------
+    InputError
+        It is not whole.
+    """
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        reason = str(error)
+    try:  # what orjson refuses and Python's own reader takes: half a surrogate pair in a name
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        raise InputError(
+            f"{name} is not whole JSON ({reason}): fetch the export again; nothing was stored"
+        ) from None
 
 
 def sha256_of_file(path: Path) -> str:

@@ -6,17 +6,15 @@ by artist and title in the catalogue; a listen of neither is counted and left ou
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import orjson
 import sqlalchemy as sa
 
 from features.imports import (
     ALREADY_STORED,
-    InputError,
     Reject,
     Report,
     copy_text,
@@ -24,7 +22,7 @@ from features.imports import (
     record,
 )
 from features.sources import listens
-from features.sources.archive import members, sha256_of_file
+from features.sources.archive import members, parsed, sha256_of_file
 from features.sources.names import name_key
 from features.sources.ports import SourceTrack
 from features.sources.spotify_export import refuse_invented_world, tracks_by_name
@@ -111,24 +109,10 @@ def import_listenbrainz(
 def _rows(name: str, content: bytes) -> Iterable[object]:
     """Return the rows of a JSON list, or of JSON lines."""
     if content.lstrip()[:1] == b"[":
-        try:
-            rows = orjson.loads(content)
-        except orjson.JSONDecodeError as error:
-            raise InputError(f"{name} is not whole JSON ({error}): fetch it again") from None
+        rows = parsed(name, content)
         return rows if isinstance(rows, list) else []
-    return _lines(name, content)
-
-
-def _lines(name: str, content: bytes) -> Iterator[object]:
-    for number, line in enumerate(content.splitlines(), start=1):
-        if line.strip():
-            try:
-                yield orjson.loads(line)
-            except orjson.JSONDecodeError as error:
-                raise InputError(
-                    f"{name}, line {number} is not whole JSON ({error}): fetch the export again;"
-                    " nothing was stored"
-                ) from None
+    lines = enumerate(content.splitlines(), start=1)
+    return (parsed(f"{name}, line {n}", line) for n, line in lines if line.strip())
 
 
 def _listen(row: object, file: str, place: int, until: datetime, found: _Listens) -> None:

@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import orjson
 import sqlalchemy as sa
 
 from features.export_feedback import learn_from
 from features.imports import ALREADY_STORED, InputError, Report, copy_text, one_at_a_time, record
 from features.sources import listens
-from features.sources.archive import members, sha256_of_file
+from features.sources.archive import members, parsed, sha256_of_file
 from features.sources.spotify_export_rows import FILES, Rows, read_rows
 from features.users import ensure_user, lock, revise
 
@@ -112,11 +111,7 @@ def refuse_invented_world(connection: sa.Connection) -> None:
 
 def _read(name: str, content: bytes, rows: Rows) -> None:
     try:
-        read_rows(orjson.loads(content), name, rows)
-    except orjson.JSONDecodeError as error:
-        raise InputError(
-            f"{name} is not whole JSON ({error}): fetch the export again; nothing was stored"
-        ) from None
+        read_rows(parsed(name, content), name, rows)
     except TypeError:
         raise InputError(
             f"{name} is no list of plays: hand over the export as Spotify sent it"
