@@ -96,12 +96,12 @@ def write_estimates(engine: sa.Engine, estimator: AudioEstimator, *, now: dateti
             counts = np.array([row[2] or 0 for row in rows], dtype=np.int64)
             estimates = estimator.estimate(means, counts, [row[1] for row in rows]).round(4)
             estimates[:, TEMPO] = (50 + 150 * estimates[:, TEMPO]).round(2)
-            known = ~np.isnan(estimates).any(axis=1)
-            missing += int((~known).sum())
+            unknown: list[bool] = np.isnan(estimates.sum(axis=1)).tolist()
+            missing += sum(unknown)
             wanted: Iterable[tuple[object, ...]] = (
                 (row[0], *values, SOURCE, False)
-                for row, values, is_known in zip(rows, estimates.tolist(), known, strict=True)
-                if is_known
+                for row, values, is_unknown in zip(rows, estimates.tolist(), unknown, strict=True)
+                if not is_unknown
             )
             changed = merge(connection, "audio_features", _COLUMNS, wanted, key="track_id", now=now)
             written += len(changed)

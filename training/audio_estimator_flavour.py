@@ -48,8 +48,8 @@ class AudioEstimatorModel:
 def example(estimator: AudioEstimator) -> pd.DataFrame:
     """Return a track of a known artist (two tracks, all .7) and one of a new artist."""
     genre = estimator.genres[0] if estimator.genres else "pop"
-    rows = [dict.fromkeys(MEANS, 0.7) | {ARTIST_TRACKS: 2, GENRES: genre}]
-    rows += [dict.fromkeys(MEANS, np.nan) | {ARTIST_TRACKS: 0, GENRES: genre}]
+    rows = [dict.fromkeys(MEANS, 0.7) | {ARTIST_TRACKS: 2.0, GENRES: genre}]
+    rows += [dict.fromkeys(MEANS, np.nan) | {ARTIST_TRACKS: 0.0, GENRES: genre}]
     return pd.DataFrame(rows)
 
 
