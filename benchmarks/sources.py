@@ -71,7 +71,7 @@ print(seconds, mib, report.read, report.stored)
 
 def main() -> None:
     """Measure and publish."""
-    with tempfile.TemporaryDirectory(prefix="bondhu-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="sources-bench-") as folder:
         path = Path(folder) / "my_spotify_data.zip"
         an_export(path, PLAYS, tracks=TRACKS)
         with open_servers(Path(folder) / "home", None, None) as endpoints:
