@@ -58,7 +58,10 @@ def build(application: Application) -> Starlette:
             Route(
                 "/v1/personality", _measured("/v1/personality", api.personality), methods=["POST"]
             ),
-            *spotify.routes(_measured),
+            *(
+                Route(call.path, _measured(call.path, call.endpoint), methods=[call.method])
+                for call in spotify.calls()
+            ),
             Route("/docs.json", api.docs),
             Route("/", api.page),
         ],

@@ -13,6 +13,7 @@ import secrets
 import tempfile
 import threading
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
@@ -20,13 +21,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 import msgspec
 import redis
 import sqlalchemy as sa
-from cryptography.fernet import Fernet
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from msgspec import Meta
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
-from starlette.routing import Route
 
 from features.imports import InputError
 from features.settings import Settings
@@ -88,6 +88,22 @@ class ImportResponse(msgspec.Struct, kw_only=True, frozen=True):
 class _Login(msgspec.Struct, frozen=True):
     user_id: str
     verifier: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call: where, what answers it, and how it is described."""
+
+    path: str
+    endpoint: Endpoint
+    summary: str
+    method: str = "POST"
+    request: type | None = None
+    response: type | None = None
+    statuses: tuple[int, ...] = ()
+    needs_token: bool = True
+    media_type: str = "application/json"
+    takes_nothing: bool = False
 
 
 class Desk(Protocol):
@@ -255,18 +271,53 @@ class SpotifyCalls:
         self._imports = asyncio.Semaphore(1)  # an import takes a core for seconds
         self._memory: redis.Redis | None = None
 
-    def routes(self, measured: Callable[[str, Endpoint], Endpoint]) -> list[Route]:
-        """Return the routes, each wrapped by `measured`."""
-        calls: dict[str, tuple[str, Endpoint]] = {
-            "/v1/spotify/ticket": ("POST", self.ticket),
-            "/v1/history/refresh": ("POST", self.refresh),
-            "/v1/history/import": ("POST", self.take_export),
-            "/spotify/login": ("GET", self.login),
-            "/spotify/callback": ("GET", self.callback),
-        }
+    def calls(self) -> list[Call]:
+        """Return the table of the calls about Spotify."""
+        refused = (401, 403, 413, 422, 429, 503)
         return [
-            Route(path, measured(path, endpoint), methods=[method])
-            for path, (method, endpoint) in calls.items()
+            Call(
+                "/v1/spotify/ticket",
+                self.ticket,
+                "A ticket for /spotify/login, good once and for 60 s",
+                request=Nothing,
+                response=Ticket,
+                statuses=refused,
+                takes_nothing=True,
+            ),
+            Call(
+                "/v1/history/refresh",
+                self.refresh,
+                "Bring the history up to date from Spotify, by a token or the stored grant",
+                request=RefreshRequest,
+                response=ImportResponse,
+                statuses=refused,
+                takes_nothing=True,
+            ),
+            Call(
+                "/v1/history/import",
+                self.take_export,
+                "Import the listener's own Spotify export: the zip is the body",
+                response=ImportResponse,
+                statuses=refused,
+            ),
+            Call(
+                "/spotify/login",
+                self.login,
+                "Send the listener's browser to Spotify; needs a ticket",
+                method="GET",
+                statuses=(303, 401, 503),
+                needs_token=False,
+                media_type="text/html",
+            ),
+            Call(
+                "/spotify/callback",
+                self.callback,
+                "Where Spotify sends the listener's browser back to",
+                method="GET",
+                statuses=(401, 403, 502, 503),
+                needs_token=False,
+                media_type="text/html",
+            ),
         ]
 
     async def ticket(self, request: Request) -> Response:
@@ -439,11 +490,17 @@ class SpotifyCalls:
     async def _recall(self, kind: str, name: str) -> bytes | None:
         """Return what was remembered, once."""
         found = await self._redis(lambda r: r.getdel(f"spotify:{kind}:{_digest(name)}"))
-        return self._fernet().decrypt(found) if isinstance(found, bytes) else None
+        if not isinstance(found, bytes):
+            return None
+        try:
+            return self._fernet().decrypt(found)
+        except InvalidToken:  # the keys were changed meanwhile
+            return None
 
-    def _fernet(self) -> Fernet:
+    def _fernet(self) -> MultiFernet:
         assert self._settings.bondhu_token_key is not None  # noqa: S101 - _configured has looked
-        return Fernet(self._settings.bondhu_token_key.get_secret_value().split(",")[0].strip())
+        keys = self._settings.bondhu_token_key.get_secret_value().split(",")
+        return MultiFernet([Fernet(key.strip()) for key in keys])
 
     async def _redis(self, command: Callable[[redis.Redis], Any]) -> Any:
         if self._memory is None:

@@ -351,3 +351,25 @@ def test_a_play_that_another_source_told_within_a_minute_counts_once(
     assert report.skipped == {ALREADY_STORED: 2}
     far = datetime(2020, 3, 1, 10, 1, tzinfo=UTC) + timedelta(minutes=2)
     assert of(engine, tmp_path, extended(ts=far.isoformat())).stored == 1
+
+
+@pytest.mark.parametrize("step", ["_0.json", "_1.json", "tracks", "plays"])
+def test_an_import_that_breaks_off_leaves_nothing_and_can_be_run_again(
+    engine: sa.Engine, tmp_path: Path, step: str
+) -> None:
+    files = {
+        FIRST: [extended()],
+        FIRST.replace("_0", "_1"): [extended(ts="2021-01-01T00:00:00Z", ms_played=1, skipped=True)],
+    }
+    path = write_zip(tmp_path / "export.zip", files)
+
+    def break_off(at: str) -> None:
+        if at.endswith(step):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        imported(engine, path, progress=break_off)
+    everything = "SELECT (SELECT count(*) FROM plays) + (SELECT count(*) FROM users)"
+    everything += " + (SELECT count(*) FROM tracks) + (SELECT count(*) FROM imports)"
+    assert rows(engine, everything) == [(0,)]
+    assert imported(engine, path).stored == 2
