@@ -1,7 +1,7 @@
 """An artist's audio: the mean over the artist's tracks that have audio features.
 
-Estimates take no part. The order within the means keeps their last bit from changing between two builds; name and category
-are the most common ones.
+Estimates take no part. The order within the means keeps their last bit from changing between two
+builds; name and category are the most common ones.
 """
 
 from datetime import datetime
