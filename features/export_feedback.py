@@ -5,21 +5,23 @@ known. A play is a repeat if the track was heard before.
 """
 
 import hashlib
+import io
+import re
+import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from features.interaction_bulk import Judged, append_all
-from features.judged_tracks import staged_tracks, whole_states
+from features.judged_tracks import JudgedTrack, staged_tracks, whole_states
 from recommender.rewards import POSITIVE, Feedback, listened_share, reward
 
 NAMESPACE = uuid.UUID("6d0f5a34-3f8c-5e0b-9b56-0f6f3a1c7d21")
 """Of event ids: uuid5 of source, track, start, ms and kind. The same play, the same event."""
 
-_FETCH = 10_000
 # Heard before: not by the plays that were inserted a moment ago.
 _HEARD = sa.text(
     """
@@ -46,15 +48,24 @@ def learn_from(
     count = connection.scalar(sa.text("SELECT count(*) FROM listens")) or 0
     if not count:
         return
-    append_all(
-        connection,
-        user_id,
-        _judged(connection, user_id, source),
-        count=count,
-        source=source,
-        trainable=trainable,
-        received_at=now,
-    )
+    # All that is asked is asked before: while events are read, COPY has the connection.
+    tracks = staged_tracks(connection, "listens")
+    whole = whole_states(connection, user_id, {track.half for track in tracks.values()})
+    positive = [kind.value for kind in POSITIVE]
+    heard = set(connection.scalars(_HEARD, {"user_id": user_id, "positive": positive}))
+    with tempfile.TemporaryFile() as file:  # not in memory, however many they are
+        dbapi: Any = connection.connection
+        dbapi.cursor().copy_expert(f"COPY ({_IN_ORDER}) TO STDOUT", file)
+        file.seek(0)
+        append_all(
+            connection,
+            user_id,
+            _judged(io.TextIOWrapper(file, "utf-8", newline="\n"), source, tracks, whole, heard),
+            count=count,
+            source=source,
+            trainable=trainable,
+            received_at=now,
+        )
 
 
 def event_id(source: str, track_id: str, began: str, ms_played: int, kind: str) -> str:
@@ -76,31 +87,43 @@ def event_id(source: str, track_id: str, began: str, ms_played: int, kind: str) 
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def _judged(connection: sa.Connection, user_id: str, source: str) -> Iterator[Judged]:
-    tracks = staged_tracks(connection, "listens")
-    positive = [kind.value for kind in POSITIVE]
-    heard = set(connection.scalars(_HEARD, {"user_id": user_id, "positive": positive}))
-    whole = whole_states(connection, user_id, {track.half for track in tracks.values()})
-    # psycopg2's named cursor: the rows come in parts, whatever their number.
-    dbapi: Any = connection.connection
-    with dbapi.cursor("export_feedback") as cursor:
-        cursor.itersize = _FETCH
-        cursor.execute(_IN_ORDER)
-        for track_id, kind, ms_played, began, ended in cursor:
-            track = tracks[track_id]
-            share = listened_share(ms_played, track.duration_ms)
-            earned = reward(Feedback(kind), share=share, is_repeat=track_id in heard)
-            if kind == Feedback.PLAY:
-                heard.add(track_id)
-            yield Judged(
-                event_id(source, track_id, began, ms_played, kind),
-                track_id,
-                kind,
-                earned,
-                whole[track.half],
-                track.category,
-                ms_played,
-                track.duration_ms,
-                f"{ended}+00",
-                None,
-            )
+def _judged(
+    lines: Iterable[str],
+    source: str,
+    tracks: Mapping[str, JudgedTrack],
+    whole: Mapping[str, str],
+    heard: set[str],
+) -> Iterator[Judged]:
+    for line in lines:
+        written, kind, ms, began, ended = line[:-1].split("\t")
+        track_id = _read(written) if "\\" in written else written
+        ms_played = int(ms)
+        track = tracks[track_id]
+        share = listened_share(ms_played, track.duration_ms)
+        earned = reward(Feedback(kind), share=share, is_repeat=track_id in heard)
+        if kind == Feedback.PLAY:
+            heard.add(track_id)
+        yield Judged(
+            event_id(source, track_id, began, ms_played, kind),
+            written,
+            kind,
+            earned,
+            whole[track.half],
+            track.category,
+            ms_played,
+            track.duration_ms,
+            f"{ended}+00",
+            None,
+        )
+
+
+_CONTROL = {"t": "\t", "n": "\n", "r": "\r", "b": "\b", "f": "\f", "v": "\v"}
+
+
+def _read(written: str) -> str:
+    r"""Return a text that COPY wrote.
+
+    >>> _read("a\\tb\\\\")
+    'a\tb\\'
+    """
+    return re.sub(r"\\(.)", lambda found: _CONTROL.get(found[1], found[1]), written)

@@ -4,25 +4,23 @@ One event after another is judged and learned from in memory; the rows go in by 
 Q-table, the preferences and the snapshots are what appending them one by one would have left.
 """
 
-import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
-from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from features.imports import copy_text
+from features.imports import Lines, copy, copy_text
 from features.interactions import SNAPSHOTS_KEPT, QState, q_state
 from recommender.qlearning import learn
 from recommender.replay import BUFFER_SIZE, EPISODES_PER_BATCH, replayed_episodes
 
 _COLUMNS = (
-    "event_id, user_id, episode, track_id, feedback_type, reward, state, listen_duration_ms,"
-    " track_duration_ms, context, occurred_at, received_at, source, trainable"
-)
-_BATCH = 20_000
+    "event_id", "user_id", "episode", "track_id", "feedback_type", "reward", "state",
+    "listen_duration_ms", "track_duration_ms", "context", "occurred_at", "received_at", "source",
+    "trainable",
+)  # fmt: skip
 _RECENT = sa.text(
     "SELECT episode, state, reward FROM music_interactions"
     " WHERE user_id = :user_id AND episode > :after"
@@ -49,7 +47,7 @@ _FORGET = sa.text("DELETE FROM music_rl_models WHERE user_id = :user_id AND vers
 
 
 class Judged(NamedTuple):
-    """One event, judged. Ids and states hold neither tabs nor backslashes."""
+    """One event, judged; the track's id is written as COPY reads it."""
 
     event_id: str
     track_id: str
@@ -80,7 +78,7 @@ def append_all(
     Parameters
     ----------
     events
-        None of them in the log yet.
+        None of them in the log yet. Reading them must not ask the connection: COPY has it.
     count
         How many they are: the last two snapshots are kept, and must be known when they are passed.
     """
@@ -97,14 +95,14 @@ def append_all(
     }
     last_version = (q.episode + count) // EPISODES_PER_BATCH
     snapshots: dict[int, str] = {}
-    table, episode = q.table, q.episode
+    start = q.episode
     tail = f"{received_at.isoformat()}\t{source}\t{trainable}\n"
     user = copy_text(user_id)
-    cursor: Any = connection.connection.cursor()
-    rest = iter(events)
-    while batch := list(islice(rest, _BATCH)):
-        lines = []
-        for event in batch:
+
+    def lines() -> Iterator[str]:
+        """Learn from each event, and say its row."""
+        episode, table = start, q.table
+        for event in events:
             episode += 1
             experience = (event.state, event.reward)
             buffer[episode] = experience
@@ -118,16 +116,16 @@ def append_all(
             mean, n = preferences.get(event.category, (0.0, 0))
             mean = mean + (event.reward - mean) / (n + 1) if n else event.reward
             preferences[event.category] = (mean, n + 1)
-            lines.append(
+            yield (
                 f"{event.event_id}\t{user}\t{episode}\t{event.track_id}\t{event.feedback_type}\t"
                 f"{event.reward!r}\t{event.state}\t{_or_null(event.listen_duration_ms)}\t"
                 f"{_or_null(event.track_duration_ms)}\t{_or_null(event.context)}\t"
                 f"{event.occurred_at}\t{tail}"
             )
-        cursor.copy_expert(
-            f"COPY music_interactions ({_COLUMNS}) FROM STDIN", io.StringIO("".join(lines))
-        )
-    if episode == q.episode:
+
+    # Postgres writes the rows before while the next are judged.
+    added = copy(connection, "music_interactions", _COLUMNS, Lines(lines()))
+    if not added:
         return q
     connection.execute(
         _PREFER,
@@ -145,7 +143,7 @@ def append_all(
         sa.text("SELECT max(seq) FROM music_interactions WHERE user_id = :user_id"),
         {"user_id": user_id},
     )
-    return QState(seq=int(seq or 0), episode=episode, table=table)
+    return QState(seq=int(seq or 0), episode=start + added, table=q.table)
 
 
 def _or_null(value: object) -> object:

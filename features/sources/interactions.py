@@ -9,7 +9,6 @@ import hashlib
 import io
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
@@ -50,8 +49,7 @@ ORDER BY user_id, event_id, n
 """
 _IN_ORDER = """
 SELECT user_id, event_id::text, track_id, feedback_type, listen_duration_ms, track_duration_ms,
-       context, to_char(occurred_at, 'YYYY-MM-DD HH24:MI:SS.US') || '+00',
-       count(*) OVER (PARTITION BY user_id)
+       context, to_char(occurred_at, 'YYYY-MM-DD HH24:MI:SS.US') || '+00'
 FROM events ORDER BY user_id, occurred_at, n
 """
 _HEARD = sa.text(
@@ -176,7 +174,7 @@ def _append(connection: sa.Connection, *, trainable: bool, now: datetime) -> int
         cursor.execute(_IN_ORDER)
         for user_id, group in groupby(cursor, key=lambda row: row[0]):
             lock(connection, user_id)
-            rows = _Counted(group)
+            rows = list(group)
             append_all(
                 connection,
                 user_id,
@@ -186,29 +184,14 @@ def _append(connection: sa.Connection, *, trainable: bool, now: datetime) -> int
                     whole_states(connection, user_id, halves),
                     _heard(connection, user_id),
                 ),
-                count=rows.count,
+                count=len(rows),
                 source=SOURCE,
                 trainable=trainable,
                 received_at=now,
             )
             revise(connection, user_id)
-            stored += rows.count
+            stored += len(rows)
     return stored
-
-
-@dataclass
-class _Counted:
-    """One listener's rows, and how many they are: the first of them says it."""
-
-    rows: Iterator[tuple[Any, ...]]
-
-    def __post_init__(self) -> None:
-        self._first = next(self.rows)
-        self.count: int = self._first[8]
-
-    def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        yield self._first
-        yield from self.rows
 
 
 def _heard(connection: sa.Connection, user_id: str) -> set[str]:
@@ -217,12 +200,12 @@ def _heard(connection: sa.Connection, user_id: str) -> set[str]:
 
 
 def _judged(
-    rows: _Counted,
+    rows: Sequence[tuple[Any, ...]],
     tracks: Mapping[str, JudgedTrack],
     whole_of: Mapping[str, str],
     heard: set[str],
 ) -> Iterator[Judged]:
-    for _, event_id, track_id, kind, listened, duration, context, at, _ in rows:
+    for _, event_id, track_id, kind, listened, duration, context, at in rows:
         track = tracks[track_id]
         duration_ms = duration or track.duration_ms
         earned = reward(
