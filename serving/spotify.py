@@ -31,7 +31,6 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from features.imports import InputError
 from features.settings import Settings
 from serving.auth import Caller
-from serving.cache import PATIENCE_SECONDS, USER_DATA_DB, Cache
 from serving.metrics import DEGRADED
 from serving.problems import ServiceProblem, unavailable
 
@@ -46,6 +45,8 @@ REFRESH_SECONDS = 20.0
 """How long a refresh may take altogether; whoever waits for a list waits less."""
 HISTORY_AFTER = timedelta(hours=6)
 REDIS_CONNECTIONS = 2
+REDIS_SECONDS = 0.5
+LOGINS_DB = 3
 
 T = TypeVar("T")
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -122,6 +123,14 @@ class Desk(Protocol):
         ...
 
 
+class Lists(Protocol):
+    """Where lists are kept."""
+
+    def outdate_lists(self, user_id: str, revision: int) -> bool:
+        """Drop the lists of an older revision."""
+        ...
+
+
 class SpotifyHistory:
     """A worker's way to Spotify: one refresh per listener at a time, each within a deadline."""
 
@@ -129,7 +138,7 @@ class SpotifyHistory:
         self,
         settings: Settings,
         engine: sa.Engine,
-        cache: Cache,
+        cache: Lists,
         *,
         now: Callable[[], datetime],
     ) -> None:
@@ -507,10 +516,10 @@ class SpotifyCalls:
             assert self._settings.redis_url  # noqa: S101 - Application has looked
             self._memory = redis.Redis.from_url(
                 self._settings.redis_url,
-                db=USER_DATA_DB,
+                db=LOGINS_DB,
                 max_connections=REDIS_CONNECTIONS,
-                socket_timeout=PATIENCE_SECONDS,
-                socket_connect_timeout=PATIENCE_SECONDS,
+                socket_timeout=REDIS_SECONDS,
+                socket_connect_timeout=REDIS_SECONDS,
             )
         memory = self._memory
         try:
