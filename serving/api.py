@@ -48,9 +48,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 def build(application: Application) -> Starlette:
     """Return the ASGI application of /v1, the page and the API's document."""
     api = _Api(application)
-    spotify = SpotifyCalls(
-        application.settings, application.engine, application.spotify, api, now=application.now
-    )
+    spotify = SpotifyCalls(application.settings, application.spotify, api, now=application.now)
     return Starlette(
         routes=[
             Route("/v1/recommend", _measured("/v1/recommend", api.recommend), methods=["POST"]),

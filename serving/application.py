@@ -98,7 +98,7 @@ class Application:
         )
         self.feedback_log = FeedbackLog(self.engine, self.cache, flush=self.servings.flush)
         self.journal = Journal(settings.home / "journal") if settings.bondhu_journal else None
-        self.spotify = SpotifyHistory(settings, self.engine, self.cache, now=now)
+        self.spotify = SpotifyHistory(settings, self.cache, now=now)
         self.away: frozenset[str] = frozenset()
         self._look_back_to: datetime | None = now() - timedelta(seconds=LIST_SECONDS)
         self._served: Served | None = None

@@ -28,6 +28,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from features.database import connect
 from features.imports import InputError
 from features.settings import Settings
 from serving.auth import Caller
@@ -137,13 +138,14 @@ class SpotifyHistory:
     def __init__(
         self,
         settings: Settings,
-        engine: sa.Engine,
         cache: Lists,
         *,
         now: Callable[[], datetime],
     ) -> None:
         self._settings = settings
-        self._engine = engine
+        assert settings.database_url  # noqa: S101 - Application has looked
+        # Of its own: an import may take longer than any call may keep a connection.
+        self.engine = connect(settings.database_url, pool_size=2)
         self._cache = cache
         self._now = now
         self._access: SpotifyAccess | None = None
@@ -160,7 +162,7 @@ class SpotifyHistory:
                 assert self._settings.redis_url  # noqa: S101 - Application has looked
                 self._access = SpotifyAccess(
                     self._settings,
-                    self._engine,
+                    self.engine,
                     self._settings.redis_url,
                     connections=REDIS_CONNECTIONS,
                     now=self._now,
@@ -217,7 +219,7 @@ class SpotifyHistory:
         """Return how a listener's grant stands: due, needs_reauth, or nothing to do."""
         if not self._settings.spotify_client_id or self._settings.bondhu_token_key is None:
             return ""
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             found = connection.execute(
                 sa.text("SELECT state, history_at FROM spotify_grants WHERE user_id = :user_id"),
                 {"user_id": user_id},
@@ -234,7 +236,7 @@ class SpotifyHistory:
         from features.sources.spotify_transport import Patience  # noqa: PLC0415 - 0.5 s
 
         refreshed = refresh(
-            self._engine,
+            self.engine,
             self.access(),
             user_id,
             token=token,
@@ -247,7 +249,7 @@ class SpotifyHistory:
 
     def outdate(self, user_id: str) -> None:
         """Drop a listener's lists and profile: what they are made from has changed."""
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             revision = connection.scalar(
                 sa.text("SELECT revision FROM users WHERE user_id = :user_id"),
                 {"user_id": user_id},
@@ -258,6 +260,7 @@ class SpotifyHistory:
         """Let the connections go."""
         if self._access is not None:
             self._access.close()
+        self.engine.dispose()
 
 
 class SpotifyCalls:
@@ -266,14 +269,13 @@ class SpotifyCalls:
     def __init__(
         self,
         settings: Settings,
-        engine: sa.Engine,
         history: SpotifyHistory,
         desk: Desk,
         *,
         now: Callable[[], datetime],
     ) -> None:
         self._settings = settings
-        self._engine = engine
+        self._engine = history.engine
         self._history = history
         self._desk = desk
         self._now = now
