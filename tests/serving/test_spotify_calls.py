@@ -4,6 +4,7 @@ import io
 import json
 import zipfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -12,10 +13,12 @@ import redis
 import sqlalchemy as sa
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
-from serving_world import Client, opened
+from serving_world import SECRET, Client, opened
 from spotify_server import CLIENT_ID, SpotifyStandIn, limited, running, track
 
 from features.settings import Settings
+from serving import api
+from serving.auth import issue_token
 
 pytestmark = pytest.mark.anyio
 
@@ -158,6 +161,15 @@ async def test_a_long_limit_puts_the_refresh_off_and_it_is_taken_up(
     assert waiting == [("ada", "history")]
 
 
+async def send(client: Client, path: str, content: bytes) -> httpx.Response:
+    """POST a body that is not JSON."""
+    token = issue_token(SECRET, "ada", now=int(datetime.now(UTC).timestamp()))
+    transport = httpx.ASGITransport(api.build(client.application))
+    async with httpx.AsyncClient(transport=transport, base_url="http://bondhu") as caller:
+        headers = {"Authorization": f"Bearer {token}"}
+        return await caller.post(path, content=content, headers=headers)
+
+
 def _zip(rows: list[dict[str, object]]) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
@@ -173,16 +185,16 @@ async def test_an_export_in_a_body(with_spotify: Settings, engine: sa.Engine) ->
         "skipped": False, "incognito_mode": False,
     }  # fmt: skip
     async with opened(with_spotify) as client:
-        answer = await client.send("/v1/history/import", _zip([row, {}]))
+        answer = await send(client, "/v1/history/import", _zip([row, {}]))
         assert answer.status_code == 200, answer.text
         assert answer.json()["read"] == 2
         assert answer.json()["stored"] == 1
-        broken = await client.send("/v1/history/import", _zip([row])[:-30])
+        broken = await send(client, "/v1/history/import", _zip([row])[:-30])
         assert broken.status_code == 422
         assert "bondhu-export" not in broken.text
-        nothing = await client.send("/v1/history/import", b"")
+        nothing = await send(client, "/v1/history/import", b"")
         assert nothing.status_code == 422
-        unsure = await client.send("/v1/history/import?consent=perhaps", _zip([row]))
+        unsure = await send(client, "/v1/history/import?consent=perhaps", _zip([row]))
         assert unsure.status_code == 422
     with engine.connect() as connection:
         trainable = connection.scalars(

@@ -86,13 +86,6 @@ class Client:
             path, json=body or {}, headers={"Authorization": f"Bearer {token}"} | headers
         )
 
-    async def send(self, path: str, content: bytes, *, user: str = "ada") -> httpx.Response:
-        """POST a body that is not JSON."""
-        token = issue_token(SECRET, user, now=int(datetime.now(UTC).timestamp()))
-        return await self._http.post(
-            path, content=content, headers={"Authorization": f"Bearer {token}"}
-        )
-
     async def get(self, path: str) -> httpx.Response:
         return await self._http.get(path)
 
