@@ -59,6 +59,7 @@ from features.database import connect
 from features.sources.spotify_export import import_spotify_export
 engine = connect(sys.argv[1])
 engine.connect().close()
+print("began", flush=True)
 began = time.perf_counter()
 report = import_spotify_export(
     engine, Path(sys.argv[2]), user_id="ada", now=datetime.fromisoformat(sys.argv[3])
@@ -134,7 +135,7 @@ def imported(url: str, path: Path) -> tuple[float, float, int, int]:
         [sys.executable, "-c", IMPORT, url, str(path), NOW.isoformat()],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
-    seconds, mib, read, stored = ran.stdout.split()
+    _, seconds, mib, read, stored = ran.stdout.split()
     return float(seconds), float(mib), int(read), int(stored)
 
 
@@ -143,11 +144,13 @@ def killed(engine: sa.Engine, url: str, path: Path, after: float) -> str:
     empty(engine)
     process = subprocess.Popen(
         [sys.executable, "-c", IMPORT, url, str(path), NOW.isoformat()],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    time.sleep(1.0 + after)  # the interpreter and its imports take about a second
+    assert process.stdout is not None  # noqa: S101 - a pipe
+    process.stdout.readline()  # it begins
+    time.sleep(after)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.communicate()
     imported(url, path)
     return digest(engine)
 
