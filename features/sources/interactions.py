@@ -21,6 +21,7 @@ from features.interaction_bulk import Judged, append_all
 from features.judged_tracks import JudgedTrack, staged_tracks, whole_states
 from features.sources.cells import RejectedError, text, whole
 from features.sources.files import Table, read_table, sha256_of
+from features.sources.listens import MANY, many_rows
 from features.users import lock, revise
 from recommender.rewards import CONTEXTS, POSITIVE, Feedback, context_fits, listened_share, reward
 
@@ -75,6 +76,8 @@ def import_interactions(
     with one_at_a_time(engine) as connection:
         connection.execute(sa.text(_STAGE))
         read = _stage(connection, read_table(path), now, rejects)
+        if read > MANY:
+            many_rows(connection)
         connection.execute(sa.text("ANALYZE said"))
         connection.execute(sa.text(_NEW))
         connection.execute(sa.text("ANALYZE events"))

@@ -19,6 +19,8 @@ from features.sources.ports import SourceTrack
 from recommender.genres import categorise, normalise_genre
 
 PLAY, SKIP = "play", "skip"
+MANY = 1_000
+"""From so many rows on, joins by hash are worth their start."""
 
 TRACK_COLUMNS = (
     "track_id", "isrc", "track_name", "artist_name", "artist_key", "title_key", "album_name",
@@ -131,6 +133,15 @@ def stage(connection: sa.Connection, lines: str) -> None:
     cursor.copy_expert("COPY new_listens FROM STDIN", io.StringIO(lines))
 
 
+def many_rows(connection: sa.Connection) -> None:
+    """Keep the planner, for the rest of the transaction, from taking many rows one at a time.
+
+    It knows nothing of rows that were inserted a moment ago, takes them for few, and would look
+    each of them up in all the others: minutes instead of seconds.
+    """
+    connection.execute(sa.text("SET LOCAL enable_nestloop = off"))
+
+
 def clear(connection: sa.Connection) -> None:
     """Drop what `open_stage` and `store` made: another batch of the transaction begins anew."""
     connection.execute(
@@ -147,6 +158,8 @@ def store(
     """
     who = {"user_id": user_id, "source": source, "trainable": trainable, "now": now}
     staged = connection.scalar(sa.text("SELECT count(*) FROM new_listens")) or 0
+    if staged > MANY:
+        many_rows(connection)
     connection.execute(sa.text(_ONCE))
     connection.execute(sa.text("ANALYZE told"))
     distinct = connection.scalar(sa.text("SELECT count(*) FROM told")) or 0
