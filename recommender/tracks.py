@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from recommender.audio import AudioArray, FloatArray
 from recommender.genres import CATEGORY_SLUGS, OTHER
+from recommender.keys import places
 from recommender.personality import genre_terms
 from recommender.qlearning import track_states
 
@@ -103,7 +104,7 @@ class Catalogue:
 
     def rows_of(self, track_ids: Sequence[str]) -> IndexArray:
         """Return each id's row, -1 for an unknown id."""
-        return _places(self.ids, track_ids)
+        return places(self.ids, track_ids)
 
     def recordings_of(self, track_ids: Sequence[str]) -> IndexArray:
         """Return the canonical rows of these tracks, ascending and none twice; unknown ids drop."""
@@ -112,7 +113,7 @@ class Catalogue:
 
     def artists_of(self, artist_keys: Sequence[str]) -> IndexArray:
         """Return each artist's place, -1 for an artist with no track here."""
-        return _places(self.artist_keys, artist_keys)
+        return places(self.artist_keys, artist_keys)
 
     def id_of(self, row: int) -> str:
         """Return the id of a row."""
@@ -123,22 +124,26 @@ class Catalogue:
         _ = self.tracks.states
 
     @cached_property
+    def by_artist(self) -> tuple[IndexArray, IndexArray]:
+        """Rows, an artist's together and the most popular first, and where each artist starts."""
+        popular = self.by_popularity
+        rows: IndexArray = popular[np.argsort(self.tracks.artist[popular], kind="stable")]
+        starts = np.searchsorted(self.tracks.artist[rows], np.arange(len(self.artist_keys) + 1))
+        return rows, starts.astype(np.int64)
+
+    def rows_by(self, artists: IndexArray) -> IndexArray:
+        """Return the rows of these artists, in their order, each one's most popular first."""
+        rows, starts = self.by_artist
+        spans = [rows[starts[a] : starts[a + 1]] for a in artists.tolist()]
+        return np.concatenate(spans) if spans else rows[:0]
+
+    @cached_property
     def by_popularity(self) -> IndexArray:
         """Rows from the most popular to the least; ties and unknowns by id."""
         order: IndexArray = np.argsort(
             -np.nan_to_num(self.tracks.popularity, nan=-1), kind="stable"
         )
         return order
-
-
-def _places(keys: NDArray[np.bytes_], wanted: Sequence[str]) -> IndexArray:
-    if not len(keys) or not wanted:
-        return np.full(len(wanted), -1, dtype=np.int64)
-    # Fixed-width bytes end at their first NUL: a key with one would pass for another.
-    needles = np.array([b"" if "\0" in text else text.encode() for text in wanted], np.bytes_)
-    at = np.minimum(np.searchsorted(keys, needles), len(keys) - 1)
-    places: IndexArray = np.where(keys[at] == needles, at, -1)
-    return places
 
 
 def build_tracks(

@@ -18,6 +18,7 @@ from features.catalogue import build_id, load_catalogue
 from features.database import connect, mlflow_uri
 from features.settings import Settings
 from features.users import ensure_user, revise, revised_since
+from recommender.colisten import Colisten
 from recommender.errors import ModelFormatError
 from recommender.questionnaires import Assessment
 from recommender.scoring import Scorer
@@ -27,7 +28,13 @@ from serving.feedback import CLOCKS_DIFFER, FeedbackLog, Received, check
 from serving.journal import Journal
 from serving.list_building import RankingSettings
 from serving.metrics import DEGRADED, MODEL_REFUSED
-from serving.model_registry import champion_version, load_champion, open_registry
+from serving.model_registry import (
+    champion_if_any,
+    champion_version,
+    load_champion,
+    load_if_any,
+    open_registry,
+)
 from serving.problems import ServiceProblem, unavailable
 from serving.rate_limit import LocalLimit
 from serving.recommend import Recommender
@@ -147,7 +154,9 @@ class Application:
 
     def _load(self) -> Served:
         return Served.of(
-            load_catalogue(self.engine), load_champion(self.registry, "scorer", Scorer)
+            load_catalogue(self.engine),
+            load_champion(self.registry, "scorer", Scorer),
+            load_if_any(self.registry, "colisten", Colisten),
         )
 
     async def _refresh_forever(self) -> None:
@@ -202,20 +211,23 @@ class Application:
     def _swap(self) -> bool:
         """Take over a new build and a new champion; return False if the champion is refused."""
         now, is_fresh = self.served, True
-        named, scorer = now.catalogue, now.scorer
+        named, scorer, colisten = now.catalogue, now.scorer, now.colisten
         if build_id(self.engine) != named.build_id:
             named = load_catalogue(self.engine)
         try:
             if champion_version(self.registry, "scorer") != scorer.version:
                 scorer = load_champion(self.registry, "scorer", Scorer)
+            if champion_if_any(self.registry, "colisten") != (colisten and colisten.version):
+                colisten = load_if_any(self.registry, "colisten", Colisten)
         except ModelFormatError as error:
             is_fresh = False
             if "model_stale" not in self.away:
                 MODEL_REFUSED.inc()
-                log.error("Keeping scorer %d: %s", scorer.version, error)
-        if named is not now.catalogue or scorer is not now.scorer:
-            self._served = Served.of(named, scorer)
-            log.info("Now serving scorer %d on %s", scorer.version, self._served.catalogue_version)
+                log.error("Keeping %s: %s", now.models, error)
+        same = named is now.catalogue and scorer is now.scorer and colisten is now.colisten
+        if not same:
+            self._served = Served.of(named, scorer, colisten)
+            log.info("Now serving %s on %s", self._served.models, self._served.catalogue_version)
         return is_fresh
 
     def accept_feedback(self, received: Received) -> FeedbackResponse | None:

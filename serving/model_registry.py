@@ -172,6 +172,26 @@ def champion_version(registry: ModelRegistry, name: str) -> int:
     return _champion(registry, name).version
 
 
+def champion_if_any(registry: ModelRegistry, name: str) -> int | None:
+    """Return the champion's version, None where there is none."""
+    found = _champion_if_any(registry, name)
+    return None if found is None else found.version
+
+
+def load_if_any(registry: ModelRegistry, name: str, model: type[M]) -> ServedModel[M] | None:
+    """Return a model that listeners may go without: None where no version is champion.
+
+    Raises
+    ------
+    ModelFormatError
+        There is one, and its files are not what was registered.
+    """
+    found = _champion_if_any(registry, name)
+    if found is None:
+        return None
+    return ServedModel(found.version, model.from_files(_files(registry, found)))
+
+
 def load_champion(registry: ModelRegistry, name: str, model: type[M]) -> ServedModel[M]:
     """Return the model that listeners get, checked.
 
@@ -184,11 +204,15 @@ def load_champion(registry: ModelRegistry, name: str, model: type[M]) -> ServedM
     return ServedModel(found.version, model.from_files(_files(registry, found)))
 
 
-def _champion(registry: ModelRegistry, name: str) -> Champion:
+def _champion_if_any(registry: ModelRegistry, name: str) -> Champion | None:
     try:
-        found = registry.champion(name)
+        return registry.champion(name)
     except sa.exc.ProgrammingError:  # the registry's tables are not there yet
-        found = None
+        return None
+
+
+def _champion(registry: ModelRegistry, name: str) -> Champion:
+    found = _champion_if_any(registry, name)
     if found is None:
         raise ModelFormatError(f"no version of {name} is champion: run 'bondhu train {name}'")
     return found

@@ -82,7 +82,13 @@ class Recommender:
                     return answer(kept, user_id, request, "hit", started=started, degraded=degraded)
             profile = self._profile(connection, user_id, served, stands, now)
             q = self._q_state(connection, user_id, stands)
-            listener = listener_of(profile, served.catalogue.catalogue, now=now, q_table=q.table)
+            listener = listener_of(
+                profile,
+                served.catalogue.catalogue,
+                now=now,
+                q_table=q.table,
+                colisten=served.taste,
+            )
             pool, cached = self._pool(user_id, request, served, listener)
             kept, computed = build(
                 profile,
