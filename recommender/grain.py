@@ -24,6 +24,8 @@ SHARPNESS = 1.5
 """The spectral part takes shares to this power: what is played most says most."""
 SPECTRAL_WEIGHT = 0.5
 """Of the spectral part beside that of the factors, both in standard deviations."""
+RARITY_WEIGHT = 0.3
+"""Of an item's rarity: without it both parts favour what everybody plays a little too much."""
 UNOBSERVED = 0.1
 """What an item that was not played weighs in the factors' loss, beside log shares of up to 1."""
 RIDGE = 0.01
@@ -42,6 +44,8 @@ class Grain:
         (n, r) float32: a history x scores (x^1.5 @ spectral_in) @ spectral_out.T.
     factors
         (n, k) float32: a listener's own factors u are solved for, the items score u @ factors.T.
+    rarity
+        (n,) float32: -ln(listeners of the item), in standard deviations from the mean.
 
     Examples
     --------
@@ -53,6 +57,7 @@ class Grain:
     spectral_in: Factors
     spectral_out: Factors
     factors: Factors
+    rarity: Factors
 
     def __len__(self) -> int:
         """Return n."""
@@ -62,7 +67,7 @@ class Grain:
     def empty(cls) -> "Grain":
         """Return a grain that knows no item."""
         none = np.zeros((0, 1), dtype=np.float32)
-        return cls(sorted_keys([]), none, none, none)
+        return cls(sorted_keys([]), none, none, none, none[:, 0])
 
     def places(self, keys: Sequence[str]) -> IndexArray:
         """Return each key's row, -1 where it is unknown."""
@@ -77,8 +82,8 @@ class Grain:
             u = (w Y'Y + Y' diag(l) Y + r (m + w n) I)^-1 Y' (l + w),  A = u @ Y.T
 
         (Y the factors, Y' those of the m known items, w = `UNOBSERVED`, r = `RIDGE`), the result is
-        z(A) + .5 z(S), z being standard deviations from the mean over the items not played.
-        Hu, Koren and Volinsky 2008; the penalty by frequency is that of Rendle et al. 2021.
+        z(A) + .5 z(S) + .3 rarity, z being standard deviations from the mean over what was not
+        played. Hu, Koren and Volinsky 2008; the penalty by frequency is that of Rendle et al. 2021.
 
         Parameters
         ----------
@@ -95,7 +100,11 @@ class Grain:
         implicit = self.fold_in(at, share) @ self.factors.T
         new = np.ones(len(self), dtype=np.bool_)
         new[at] = False
-        return _standardised(implicit, new) + SPECTRAL_WEIGHT * _standardised(spectral, new)
+        return (
+            _standardised(implicit, new)
+            + SPECTRAL_WEIGHT * _standardised(spectral, new)
+            + RARITY_WEIGHT * self.rarity
+        )
 
     def fold_in(self, at: IndexArray, share: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return (k,) the factors of a listener who played these rows."""
@@ -132,17 +141,20 @@ class Grain:
             raise ModelFormatError(f"colisten: {missing} is missing") from None
         except (ValueError, OSError, EOFError) as error:
             raise ModelFormatError(f"colisten: an array of {name} is damaged ({error})") from None
-        keys, *factors = arrays
-        if keys.dtype.kind != "S" or any(f.dtype != np.float32 or f.ndim != 2 for f in factors):
+        keys, into, out, factors, rarity = arrays
+        if keys.dtype.kind != "S" or any(f.dtype != np.float32 for f in arrays[1:]):
             raise ModelFormatError(f"colisten: the arrays of {name} are of the wrong type")
-        if {len(f) for f in factors} != {len(keys)} or factors[0].shape != factors[1].shape:
+        if (into.ndim, factors.ndim, rarity.ndim) != (2, 2, 1) or into.shape != out.shape:
+            raise ModelFormatError(f"colisten: the arrays of {name} are of the wrong shape")
+        if {len(array) for array in arrays} != {len(keys)}:
             raise ModelFormatError(f"colisten: the arrays of {name} do not fit each other")
-        if not all(np.isfinite(f).all() for f in factors) or (keys[1:] <= keys[:-1]).any():
+        is_finite = all(np.isfinite(array).all() for array in arrays[1:])
+        if not is_finite or (keys[1:] <= keys[:-1]).any():
             raise ModelFormatError(f"colisten: the arrays of {name} do not hold what they should")
-        return cls(keys, *factors)
+        return cls(keys, into, out, factors, rarity)
 
 
-_PARTS = ("keys", "spectral_in", "spectral_out", "factors")
+_PARTS = ("keys", "spectral_in", "spectral_out", "factors", "rarity")
 
 
 def _standardised(scores: NDArray[np.float32], new: NDArray[np.bool_]) -> FloatArray:

@@ -121,21 +121,62 @@ class Catalogue:
 
     def warm(self) -> None:
         """Work out what is kept of the catalogue, so that no first caller waits for it."""
-        _ = self.tracks.states
+        _ = self.tracks.states, self.canonical, self.by_release, self.by_artist
+        _ = self.by_genre, self.by_category
 
     @cached_property
     def by_artist(self) -> tuple[IndexArray, IndexArray]:
         """Rows, an artist's together and the most popular first, and where each artist starts."""
-        popular = self.by_popularity
-        rows: IndexArray = popular[np.argsort(self.tracks.artist[popular], kind="stable")]
-        starts = np.searchsorted(self.tracks.artist[rows], np.arange(len(self.artist_keys) + 1))
-        return rows, starts.astype(np.int64)
+        return self._grouped(self.tracks.artist, len(self.artist_keys))
 
-    def rows_by(self, artists: IndexArray) -> IndexArray:
-        """Return the rows of these artists, in their order, each one's most popular first."""
+    def rows_by(self, artists: IndexArray, *, most: int) -> IndexArray:
+        """Return up to `most` rows of each of these artists, the most popular ones first."""
         rows, starts = self.by_artist
-        spans = [rows[starts[a] : starts[a + 1]] for a in artists.tolist()]
+        spans = [rows[starts[a] : min(starts[a] + most, starts[a + 1])] for a in artists.tolist()]
         return np.concatenate(spans) if spans else rows[:0]
+
+    @cached_property
+    def canonical(self) -> IndexArray:
+        """Rows that stand for their recording: one under many ids is one track of a list."""
+        rows: IndexArray = np.unique(self.tracks.recording)
+        return rows
+
+    @cached_property
+    def by_release(self) -> IndexArray:
+        """Dated rows from the newest to the oldest, those of a day by popularity."""
+        popular = self.by_popularity
+        released = self.tracks.released[popular]
+        rows = popular[np.argsort(-released, kind="stable")]
+        dated: IndexArray = rows[self.tracks.released[rows] != UNKNOWN_DATE]
+        return dated
+
+    @cached_property
+    def genre_names(self) -> tuple[str, ...]:
+        """Every genre that is some track's finest."""
+        return tuple(sorted({genres[0] for genres in self.genres if genres}))
+
+    @cached_property
+    def genre(self) -> IndexArray:
+        """(n,) each track's finest genre as a place in `genre_names`, -1 for none."""
+        code = {name: place for place, name in enumerate(self.genre_names)}
+        return np.array([code[g[0]] if g else -1 for g in self.genres], dtype=np.int64)
+
+    @cached_property
+    def by_genre(self) -> tuple[IndexArray, IndexArray]:
+        """As `by_artist`, by finest genre."""
+        return self._grouped(self.genre, len(self.genre_names))
+
+    @cached_property
+    def by_category(self) -> tuple[IndexArray, IndexArray]:
+        """As `by_artist`, by category."""
+        return self._grouped(self.tracks.category, len(CATEGORY_SLUGS))
+
+    def _grouped(self, code: IndexArray, groups: int) -> tuple[IndexArray, IndexArray]:
+        popular = self.by_popularity
+        popular = popular[code[popular] >= 0]
+        rows: IndexArray = popular[np.argsort(code[popular], kind="stable")]
+        starts = np.searchsorted(code[rows], np.arange(groups + 1))
+        return rows, starts.astype(np.int64)
 
     @cached_property
     def by_popularity(self) -> IndexArray:

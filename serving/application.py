@@ -157,6 +157,7 @@ class Application:
             load_catalogue(self.engine),
             load_champion(self.registry, "scorer", Scorer),
             load_if_any(self.registry, "colisten", Colisten),
+            indices=self.settings.home / "indices",
         )
 
     async def _refresh_forever(self) -> None:
@@ -226,7 +227,9 @@ class Application:
                 log.error("Keeping %s: %s", now.models, error)
         same = named is now.catalogue and scorer is now.scorer and colisten is now.colisten
         if not same:
-            self._served = Served.of(named, scorer, colisten)
+            self._served = Served.of(
+                named, scorer, colisten, indices=self.settings.home / "indices"
+            )
             log.info("Now serving %s on %s", self._served.models, self._served.catalogue_version)
         return is_fresh
 

@@ -160,6 +160,7 @@ class Recommender:
             size=self._settings.candidates,
             within=_rows_of_genre(catalogue, request.genre),
             excluded=excluded_rows(listener, self._settings),
+            index=served.index,
         )
         pool = pools.judge(catalogue, listener, rows, sources)
         self._cache.store_pool(user_id, key, pool.pack(basis))

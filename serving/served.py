@@ -2,8 +2,10 @@
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 from features.catalogue import NamedCatalogue
+from recommender.audio_index import AudioIndex
 from recommender.colisten import Colisten
 from recommender.components import KEYS
 from recommender.genres import normalise_genre
@@ -11,6 +13,7 @@ from recommender.scoring import Scorer
 from recommender.taste import ColistenIn
 from serving.model_registry import ServedModel
 from serving.schemas import RecommendRequest
+from serving.track_index import index_of
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,8 @@ class Served:
     colisten: ServedModel[Colisten] | None = None
     taste: ColistenIn | None = None
     """The co-listening model joined to the catalogue."""
+    index: AudioIndex | None = None
+    """Of the catalogue, where it is large."""
 
     @classmethod
     def of(
@@ -30,6 +35,8 @@ class Served:
         named: NamedCatalogue,
         scorer: ServedModel[Scorer],
         colisten: ServedModel[Colisten] | None = None,
+        *,
+        indices: Path | None = None,
     ) -> "Served":
         """Return the versions with the catalogue's name worked out.
 
@@ -41,7 +48,8 @@ class Served:
         digest.update(",".join(KEYS).encode())
         taste = None if colisten is None else ColistenIn.of(colisten.model, named.catalogue)
         version = f"{named.build_id}-{digest.hexdigest()[:8]}"
-        return cls(named, version, scorer, colisten, taste)
+        index = index_of(named.catalogue, version, indices) if indices else None
+        return cls(named, version, scorer, colisten, taste, index)
 
     @property
     def models(self) -> dict[str, int]:

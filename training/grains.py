@@ -58,7 +58,10 @@ def fit_grain(
     keys = sorted_keys(common[:MOST_ITEMS])
     shares = _shares(histories, keys)
     return Grain(
-        keys, *_spectral(shares, rank, spectral_ridge, seed), _factors(shares, factors, seed)
+        keys,
+        *_spectral(shares, rank, spectral_ridge, seed),
+        _factors(shares, factors, seed),
+        _rarity(shares),
     )
 
 
@@ -91,6 +94,13 @@ def _spectral(shares: sp.csr_matrix, rank: int, ridge: float, seed: int) -> tupl
     into = (damp[:, None] * vt.T) * kept
     out = weight[:, None] ** POPULAR_OUT * vt.T
     return into.astype(np.float32), out.astype(np.float32)
+
+
+def _rarity(shares: sp.csr_matrix) -> Factors:
+    rarity = -np.log(np.bincount(shares.indices, minlength=shares.shape[1]))
+    spread = rarity.std()
+    result: Factors = ((rarity - rarity.mean()) / (spread if spread > 0 else 1)).astype(np.float32)
+    return result
 
 
 def _factors(shares: sp.csr_matrix, size: int, seed: int) -> Factors:
