@@ -259,9 +259,9 @@ class _Indexed:
         taste, catalogue = self._listener.taste, self._catalogue
         if taste is None:
             return catalogue.by_popularity[:0], np.empty(0)
-        scores = taste.of_artists
-        best = np.argpartition(-scores, min(ALIKE_ARTISTS, len(scores) - 1))[:ALIKE_ARTISTS]
-        artists = np.union1d(best, self._listener.heard_artists[:ALIKE_ARTISTS])
+        artists = np.union1d(
+            taste.alike(ALIKE_ARTISTS), self._listener.heard_artists[:ALIKE_ARTISTS]
+        )
         near, worth = self._nearest
         nearest = near
         if count < len(near):

@@ -47,15 +47,15 @@ class GenreMix:
         artists = (counts + SHRINKAGE * everybody) / (mine + SHRINKAGE)
         return cls(everybody, artists.astype(np.float32))
 
-    def affinity(self, artists: IndexArray, weight: FloatArray) -> FloatArray:
-        """Return (artists,) how much a listener's genres speak for every artist, 0 as for anybody.
+    def affinity(self, artists: IndexArray, weight: FloatArray, of: IndexArray) -> FloatArray:
+        """Return how much a listener's genres speak for each artist in `of`, 0 as for anybody.
 
         ln(sum_g artist_g listener_g / everybody_g + .02) - ln(1.02), listener_g the weighted mean
         of the artists in the history; 0 without any.
         """
         if not len(self.everybody) or not len(artists) or weight.sum() <= 0:
-            return np.zeros(len(self.artists))
+            return np.zeros(len(of))
         listener = weight @ self.artists[artists] / weight.sum()
-        lift = self.artists @ (listener / self.everybody).astype(np.float32)
+        lift = self.artists[of] @ (listener / self.everybody).astype(np.float32)
         result: FloatArray = np.log(lift.astype(np.float64) + FLOOR) - np.log(1 + FLOOR)
         return result

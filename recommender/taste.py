@@ -24,12 +24,15 @@ class ColistenIn:
     ----------
     model_artist, model_track
         Per artist and per row of the catalogue its row in the model's grain, -1 where unknown.
+    catalogue_artist
+        Per artist of the model its place in the catalogue, -1 where it has none.
     """
 
     model: Colisten
     catalogue: Catalogue
     model_artist: IndexArray
     model_track: IndexArray
+    catalogue_artist: IndexArray
     genres: GenreMix
 
     @classmethod
@@ -40,8 +43,14 @@ class ColistenIn:
             catalogue,
             _rows(model.artists.keys, catalogue.artist_keys),
             _rows(model.tracks.keys, catalogue.ids),
+            _rows(catalogue.artist_keys, model.artists.keys),
             GenreMix.of(catalogue),
         )
+
+    @cached_property
+    def here(self) -> IndexArray:
+        """Rows of the model whose artist the catalogue has."""
+        return np.flatnonzero(self.catalogue_artist >= 0)
 
     def taste(self, listened: Listened) -> "Taste | None":
         """Fold a listener in; None for one without any history."""
@@ -89,12 +98,17 @@ class Taste:
         self._releases = np.unique(_release(own)) if len(own) else np.empty(0, dtype=np.int64)
 
     @cached_property
-    def of_artists(self) -> FloatArray:
-        """(artists,) the score of each of the catalogue's artists, 0 where the grain has none."""
+    def _of_artists(self) -> FloatArray:
         grain = self._joined.model.artists
-        return _spread(
-            grain.scores(self._listened.artists, self._listened.plays), self._joined.model_artist
-        )
+        return grain.scores(self._listened.artists, self._listened.plays)
+
+    def alike(self, count: int) -> IndexArray:
+        """Return the places of the catalogue's artists that co-listening favours most."""
+        here = self._joined.here
+        scores = self._of_artists[here]
+        if count < len(here):
+            here = here[np.argpartition(-scores, count)[:count]]
+        return self._joined.catalogue_artist[here]
 
     @cached_property
     def _of_tracks(self) -> FloatArray:
@@ -102,18 +116,32 @@ class Taste:
         return self._joined.model.tracks.scores(tracks, np.ones(len(tracks)))
 
     @cached_property
-    def _per_artist(self) -> FloatArray:
-        """(artists, 3): the reasons that tracks of one artist share, in their order."""
-        size = len(self._joined.catalogue.artist_keys)
-        heard = np.bincount(self._joined.catalogue.tracks.artist[self._heard], minlength=size)
-        heard[self._artists] = np.maximum(heard[self._artists], 1)
+    def _heard_of(self) -> tuple[IndexArray, FloatArray]:
+        """The heard artists, and how many tracks of each were heard: one if none is known."""
+        artists, counts = np.unique(
+            self._joined.catalogue.tracks.artist[self._heard], return_counts=True
+        )
+        heard = np.union1d(artists, self._artists)
+        tracks = np.ones(len(heard))
+        tracks[np.searchsorted(heard, artists)] = counts
+        return heard, tracks
+
+    def _by_artist(self, artists: IndexArray) -> FloatArray:
+        """Return (artists, 3): the reasons that tracks of one artist share, in their order."""
+        score = _spread(self._of_artists, self._joined.model_artist[artists])
+        heard, tracks = self._heard_of
+        count = np.zeros(len(artists))
+        if len(heard):
+            at = np.minimum(np.searchsorted(heard, artists), len(heard) - 1)
+            count = np.where(heard[at] == artists, tracks[at], 0.0)
         weight = np.log1p(self._plays)
-        genre = self._joined.genres.affinity(self._artists, weight)
-        return np.column_stack([np.log1p(np.maximum(0.0, self.of_artists)), np.log1p(heard), genre])
+        genre = self._joined.genres.affinity(self._artists, weight, artists)
+        return np.column_stack([np.log1p(np.maximum(0.0, score)), np.log1p(count), genre])
 
     def reasons(self, tracks: Tracks) -> FloatArray:
         """Return (n, 9) what speaks for each track, in the order of `REASONS`."""
-        artist, same_artist, genre = self._per_artist[tracks.artist].T
+        artists, at = np.unique(tracks.artist, return_inverse=True)
+        artist, same_artist, genre = self._by_artist(artists)[at].T
         columns = self._joined.model.background.of_tracks(tracks)
         of_audio, other = columns[:, :AUDIO_COLUMNS], columns[:, AUDIO_COLUMNS:]
         near = np.full(len(tracks), FAR)
