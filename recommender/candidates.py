@@ -98,8 +98,11 @@ def propose(
         Who proposed each of them first.
     """
     pool = catalogue.canonical if within is None else np.unique(catalogue.tracks.recording[within])
-    open_ = np.zeros(len(catalogue), dtype=np.bool_)
-    open_[pool] = True
+    if within is None:
+        open_ = catalogue.is_canonical.copy()
+    else:
+        open_ = np.zeros(len(catalogue), dtype=np.bool_)
+        open_[pool] = True
     aside = np.union1d(listener.heard, listener.disliked) if excluded is None else excluded
     aside = aside[open_[aside]]
     if len(pool) - len(aside) >= size:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from recommender.audio import FloatArray
 from recommender.components import DIVERSITY, KEYS, STATIC
 from recommender.diversity import NEW_IN_LIST, UNLIKENESS, diversity, pairwise_similarity
+from recommender.entropy import EntropyFloor
 from recommender.exploration import EpsilonSlots
 from recommender.scoring import Weights
 from recommender.tracks import IndexArray, Tracks
@@ -76,6 +77,7 @@ def rank(
     rules: Rules,
     policy: EpsilonSlots,
     limit: int = 50,
+    floor: EntropyFloor | None = None,
 ) -> Ranking:
     """Choose and order up to `limit` of n candidates.
 
@@ -92,6 +94,8 @@ def rank(
         Component key -> weight, diversity among them.
     rl_adjustment
         (n,) in [-0.05, 0.05].
+    floor
+        Leaves out, at every position, what would put the list's entropy out of reach.
 
     Returns
     -------
@@ -113,15 +117,20 @@ def rank(
         np.multiply(similarity_sum, -UNLIKENESS * diversity_weight / above, out=score)
         score += open_places.ceiling
         chosen, propensity = int(score.argmax()), 1.0
+        if floor is not None and score[chosen] > -np.inf:
+            score[~floor.allowed(score > -np.inf)] = -np.inf
+            chosen = int(score.argmax())
         if score[chosen] == -np.inf:
             if not open_places.relax(len(places) + 1):
                 break
             continue
         if policy.explores(len(places) + 1):
-            eligible = np.flatnonzero(open_places.ceiling > -np.inf)
+            eligible = np.flatnonzero(score > -np.inf)
             drawn, propensity = policy.draw(len(eligible))
             chosen = int(eligible[drawn])
         is_new = open_places.take(chosen)
+        if floor is not None:
+            floor.take(chosen)
         diversities.append(float(diversity(similarity_sum[chosen] / above, is_new)))
         places.append(chosen)
         propensities.append(propensity)

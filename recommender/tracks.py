@@ -121,7 +121,7 @@ class Catalogue:
 
     def warm(self) -> None:
         """Work out what is kept of the catalogue, so that no first caller waits for it."""
-        _ = self.tracks.states, self.canonical, self.by_release, self.by_artist
+        _ = self.tracks.states, self.is_canonical, self.by_release, self.by_artist
         _ = self.by_genre, self.by_category
 
     @cached_property
@@ -140,6 +140,13 @@ class Catalogue:
         """Rows that stand for their recording: one under many ids is one track of a list."""
         rows: IndexArray = np.unique(self.tracks.recording)
         return rows
+
+    @cached_property
+    def is_canonical(self) -> NDArray[np.bool_]:
+        """(n,), True for the rows of `canonical`."""
+        is_canonical = np.zeros(len(self), dtype=np.bool_)
+        is_canonical[self.canonical] = True
+        return is_canonical
 
     @cached_property
     def by_release(self) -> IndexArray:

@@ -99,6 +99,7 @@ class Application:
                 exploration=settings.bondhu_exploration,
                 exclude_heard=settings.bondhu_exclude_heard,
                 exclude_shown=settings.bondhu_exclude_shown,
+                min_entropy=settings.bondhu_min_entropy,
             ),
             now=now,
             new_id=uuid.uuid4,
