@@ -61,7 +61,7 @@ def of_playlists(folder: Path) -> list[Row]:
             "ratio at least 1.4, its lower bound above 1.15",
             met=compared.ratio >= 1.4 and low > 1.15,
         ),
-        Row("playlist continuation", "ratio to the best peer", compared.ratio, interval=(low, high)),
+        Row("playlist continuation", "ratio to best peer", compared.ratio, interval=(low, high)),
     ]  # fmt: skip
     rows += _ablation("playlist continuation", compared, without)
     free = lists[0.0].mean(axis=0)

@@ -27,7 +27,7 @@ from benchmarks.peers.playlist_models import (
     audio_neighbours,
     track_knn,
 )
-from benchmarks.tasks.tuning import Compared, Floats, Setting, best_setting, ndcg_of
+from benchmarks.tasks.tuning import Compared, Floats, Setting, best_setting, ndcg_of, ranked
 from features.sources.catalogue import SONGS
 from features.sources.catalogue_tracks import read_tracks
 from features.sources.files import read_table
@@ -35,6 +35,7 @@ from features.sources.names import name_key
 from recommender.audio import FEATURES, audio_rows
 from recommender.background import Background
 from recommender.colisten import REASONS, Colisten
+from recommender.entropy import EntropyFloor, entropy
 from recommender.keys import places, sorted_keys
 from recommender.taste import ColistenIn
 from recommender.tracks import UNKNOWN_DATE, Catalogue, build_tracks
@@ -159,6 +160,9 @@ PEERS: Mapping[str, Sequence[Setting]] = {
     "ALS": _grid(factors=(32, 96), penalty=(1.0, 10.0), alpha=(5.0, 40.0)),
 }
 OURS = _grid(focus=(0.5, 1.0))
+FLOORS = (0.0, 3.0, 3.5)
+"""Bits; 3.5 is the success criterion of the product for a list."""
+BEST = 500
 COLD_PEERS = ("audio neighbours", "artist co-occurrence")
 
 
@@ -248,6 +252,20 @@ class _Split:
         """Return our mean NDCG."""
         return float(self.values(_scorer(*self.model(setting["focus"]))).mean())
 
+    def lists(self, score: Callable[[int, Rows], Floats], finest: Rows, bits: float) -> Floats:
+        """Return (asked, 4), see `run`."""
+        tracks, rows = self.data.bare.tracks, []
+        for at, (_, seen, hidden) in enumerate(self.asked):
+            scores = score(at, seen).copy()
+            scores[seen] = -np.inf
+            listed = _chosen(scores, finest, bits)
+            gains = 1 / np.log2(np.arange(2, K + 2))
+            found = float(gains[np.isin(listed, hidden)].sum() / gains[: len(hidden)].sum())
+            new = ~np.isin(tracks.artist[listed], tracks.artist[seen])
+            novel = 1 - float(np.nanmean(tracks.popularity[listed]))
+            rows.append((found, entropy(finest[listed].tolist()), novel, float(new.mean())))
+        return np.array(rows)
+
     def values(self, score: Callable[[int, Rows], Floats]) -> Floats:
         """Return each asked playlist's NDCG@50."""
         values = np.zeros(len(self.asked))
@@ -262,15 +280,35 @@ class _Split:
         return values
 
 
+def _chosen(scores: Floats, finest: Rows, bits: float) -> Rows:
+    """Return the best 50 of the best 500, best first, under a floor of entropy (0: none)."""
+    best = ranked(scores, BEST)
+    floor = EntropyFloor(finest[best], bits=bits, length=K)
+    free = np.ones(len(best), dtype=np.bool_)
+    chosen = []
+    for _ in range(K):
+        at = int((floor.allowed(free) if bits else free).argmax())
+        floor.take(at)
+        free[at] = False
+        chosen.append(int(best[at]))
+    return np.array(chosen)
+
+
 def run(
     data: Playlists, say: Callable[[str], None], *, is_cold: bool = False
-) -> tuple[Compared, dict[str, Floats]]:
-    """Return the comparison, and our values without each reason."""
+) -> tuple[Compared, dict[str, Floats], dict[float, Floats]]:
+    """Return the comparison, our values without each reason, and our lists under entropy floors.
+
+    Of each list of 50: NDCG, entropy in bits, 1 - popularity, and the share of artists that the
+    seen half does not have; one row per playlist, by floor.
+    """
     size = data.membership.sum(axis=1)
     long = np.flatnonzero(size >= FEWEST_TRACKS)
     order = np.random.default_rng(7).permutation(long)
     peers = COLD_PEERS if is_cold else tuple(PEERS)
     pooled: dict[str, list[Floats]] = {}
+    lists: dict[float, list[Floats]] = {bits: [] for bits in FLOORS}
+    finest = data.catalogue(np.arange(len(size))).genre
     ablations: dict[str, list[Floats]] = {reason: [] for reason in REASONS}
     for split in range(SPLITS):
         test = np.sort(order[split::SPLITS])
@@ -288,6 +326,10 @@ def run(
         model, catalogue = final.model(focus)
         pooled.setdefault("ours", []).append(final.values(_scorer(model, catalogue)))
         say(f"split {split + 1}: ours {pooled['ours'][-1].mean():.4f} with focus {focus}")
+        if not is_cold:
+            score = _scorer(model, catalogue)
+            for bits in FLOORS:
+                lists[bits].append(final.lists(score, finest, bits))
         for at, reason in enumerate(REASONS):
             weights = model.by_tracks.weights.copy()
             weights[at] = 0
@@ -295,7 +337,9 @@ def run(
             ablations[reason].append(final.values(_scorer(less, catalogue)))
     values = {name: np.concatenate(parts) for name, parts in pooled.items()}
     mine = values.pop("ours")
-    return Compared(mine, values), {r: np.concatenate(parts) for r, parts in ablations.items()}
+    pooled_lists = {bits: np.concatenate(parts) for bits, parts in lists.items() if parts}
+    without = {reason: np.concatenate(parts) for reason, parts in ablations.items()}
+    return Compared(mine, values), without, pooled_lists
 
 
 def _scorer(model: Colisten, catalogue: Catalogue) -> Callable[[int, Rows], Floats]:

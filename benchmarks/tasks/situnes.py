@@ -118,7 +118,7 @@ def _parts(data: SiTunes, train: pd.DataFrame, asked: pd.DataFrame) -> Floats:
 def _ours(
     data: SiTunes, train: pd.DataFrame, asked: pd.DataFrame, penalty: float, *, seed: int
 ) -> Floats:
-    """Return a logistic regression's answer, fitted to rows that did not make their own features."""
+    """Return what a logistic regression says, fitted to rows that did not make their features."""
     fold = np.random.default_rng(seed).permutation(len(train)) % 5
     parts = [_parts(data, train[fold != held], train[fold == held]) for held in range(5)]
     liked = np.concatenate([train[fold == held].liked.to_numpy() for held in range(5)])
