@@ -51,9 +51,9 @@ class Mix:
         return np.clip((z - self.low) / (self.high - self.low), 0.0, 1.0)
 
 
-BY_TRACKS = Mix(np.array([0.3, 1.2, 0.1, 0.4, 0.3, 0.1, 0.8, 0.6, 0.4]), 0.0, 10.0)
+BY_TRACKS = Mix(np.array([0.1, 3.5, 0.2, 0.8, 0.45, 0.25, 2.0, 1.6, 1.2]), -5.5, 15.0)
 """Without enough histories of tracks to fit to: rounded from a fit to public playlists."""
-BY_ARTISTS = Mix(np.array([1.5, 0.0, 0.0, 0.5, 0.1, 0.1, 0.0, 0.0, 0.0]), 0.0, 5.0)
+BY_ARTISTS = Mix(np.array([3.6, 0.0, 0.0, 0.5, 0.1, 0.0, 0.0, 0.0, 0.0]), -0.2, 12.0)
 """Without enough histories of artists to fit to: rounded from a fit to Last.fm listeners."""
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from recommender.audio import FloatArray
 from recommender.tracks import IndexArray
 
 
@@ -60,17 +61,38 @@ class EntropyFloor:
         self._counts[self._code[place]] += 1
         self._left -= 1
 
+    def best(self, score: FloatArray) -> int:
+        """Return the allowed candidate of the highest score; -inf: not eligible."""
+        chosen = int(score.argmax())
+        if self._left <= 0 or score[chosen] == -np.inf:
+            return chosen
+        stock, left = self._stock(score > -np.inf), score
+        best = chosen
+        while not self._reaches(int(self._code[best]), stock):
+            left = np.where(self._code == self._code[best], -np.inf, left)
+            best = int(left.argmax())
+            if left[best] == -np.inf:
+                return chosen
+        return best
+
+    def _stock(self, eligible: NDArray[np.bool_]) -> IndexArray:
+        stock: IndexArray = np.bincount(self._code[eligible], minlength=len(self._counts))
+        return stock
+
+    def _reaches(self, code: int, stock: IndexArray) -> bool:
+        counts, rest = self._counts.copy(), stock.copy()
+        counts[code] += 1
+        rest[code] -= 1
+        return _best(counts, rest, self._left - 1) >= self._bits - 1e-9
+
     def allowed(self, eligible: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return (n,) which of the eligible candidates keep the floor within reach."""
         if self._left <= 0:
             return eligible
-        stock = np.bincount(self._code[eligible], minlength=len(self._counts))
+        stock = self._stock(eligible)
         may = np.zeros(len(stock), dtype=np.bool_)
         for code in np.flatnonzero(stock).tolist():
-            counts, rest = self._counts.copy(), stock.copy()
-            counts[code] += 1
-            rest[code] -= 1
-            may[code] = _best(counts, rest, self._left - 1) >= self._bits - 1e-9
+            may[code] = self._reaches(code, stock)
         allowed: NDArray[np.bool_] = eligible & may[self._code]
         return allowed if allowed.any() else eligible
 

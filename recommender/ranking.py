@@ -118,14 +118,14 @@ def rank(
         score += open_places.ceiling
         chosen, propensity = int(score.argmax()), 1.0
         if floor is not None and score[chosen] > -np.inf:
-            score[~floor.allowed(score > -np.inf)] = -np.inf
-            chosen = int(score.argmax())
+            chosen = floor.best(score)
         if score[chosen] == -np.inf:
             if not open_places.relax(len(places) + 1):
                 break
             continue
         if policy.explores(len(places) + 1):
-            eligible = np.flatnonzero(score > -np.inf)
+            open_now = open_places.ceiling > -np.inf
+            eligible = np.flatnonzero(open_now if floor is None else floor.allowed(open_now))
             drawn, propensity = policy.draw(len(eligible))
             chosen = int(eligible[drawn])
         is_new = open_places.take(chosen)

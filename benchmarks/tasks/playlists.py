@@ -284,12 +284,12 @@ def _chosen(scores: Floats, finest: Rows, bits: float) -> Rows:
     """Return the best 50 of the best 500, best first, under a floor of entropy (0: none)."""
     best = ranked(scores, BEST)
     floor = EntropyFloor(finest[best], bits=bits, length=K)
-    free = np.ones(len(best), dtype=np.bool_)
+    score = -np.arange(len(best), dtype=np.float64)
     chosen = []
     for _ in range(K):
-        at = int((floor.allowed(free) if bits else free).argmax())
+        at = floor.best(score) if bits else int(score.argmax())
         floor.take(at)
-        free[at] = False
+        score[at] = -np.inf
         chosen.append(int(best[at]))
     return np.array(chosen)
 
