@@ -17,7 +17,7 @@ from recommender.errors import ModelFormatError
 from recommender.tracks import IndexArray, Tracks
 
 LISTS = 2_048
-PROBES = 24
+PROBES = 14
 SAMPLE = 65_536
 ROUNDS = 8
 BLOCK = 16_384

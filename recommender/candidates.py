@@ -66,7 +66,7 @@ EXACT = 50_000
 ALIKE_ARTISTS = 150
 """Artists whose tracks co-listening looks at, beside those that were heard and audio's."""
 TRACKS_PER_ARTIST = 10
-FIT_PROBES = 10
+FIT_PROBES = 6
 
 
 def propose(
@@ -228,9 +228,9 @@ class _Indexed:
         none = np.zeros((len(self._index.centroids), *terms.shape[1:]), dtype=np.bool_)
         rows, _ = self._index.search(lambda audio: match(traits, audio, none), probes=FIT_PROBES)
         rows = rows[self._open[rows]]
-        tracks = self._catalogue.tracks.take(rows)
-        popularity = np.nan_to_num(tracks.popularity, nan=0.0)
-        return rows, match(traits, tracks.audio, tracks.genre_terms) + TIE * popularity
+        tracks = self._catalogue.tracks
+        popularity = np.nan_to_num(tracks.popularity[rows], nan=0.0)
+        return rows, match(traits, tracks.audio[rows], terms[rows]) + TIE * popularity
 
     def _first(self, order: IndexArray, count: int) -> IndexArray:
         """Return the first `count` open rows of an order."""
