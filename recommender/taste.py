@@ -138,14 +138,17 @@ class Taste:
         genre = self._joined.genres.affinity(self._artists, weight, artists)
         return np.column_stack([np.log1p(np.maximum(0.0, score)), np.log1p(count), genre])
 
-    def reasons(self, tracks: Tracks) -> FloatArray:
-        """Return (n, 9) what speaks for each track, in the order of `REASONS`."""
+    def reasons(self, tracks: Tracks, *, with_near: bool = True) -> FloatArray:
+        """Return (n, 9) what speaks for each track, in the order of `REASONS`.
+
+        Nearness costs most: without it, its column is `FAR`.
+        """
         artists, at = np.unique(tracks.artist, return_inverse=True)
         artist, same_artist, genre = self._by_artist(artists)[at].T
         columns = self._joined.model.background.of_tracks(tracks)
         of_audio, other = columns[:, :AUDIO_COLUMNS], columns[:, AUDIO_COLUMNS:]
         near = np.full(len(tracks), FAR)
-        if len(self._audio):
+        if with_near and len(self._audio):
             heard_nothing = np.isnan(of_audio).all(axis=1)
             near = np.where(heard_nothing, FAR, nearness(of_audio, self._audio))
         age, popularity = log_ratio(other, self._own[:, AUDIO_COLUMNS:]).T
@@ -165,7 +168,8 @@ class Taste:
 
     def z(self, tracks: Tracks) -> FloatArray:
         """Return (n,) how much speaks for each track, without bounds."""
-        return self.reasons(tracks) @ self.mix.weights
+        counts = bool(self.mix.weights[REASONS.index("near")] > 0)
+        return self.reasons(tracks, with_near=counts) @ self.mix.weights
 
     def worth(self, tracks: Tracks) -> FloatArray:
         """Return (n,) the same in [0, 1]."""
