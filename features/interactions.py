@@ -19,11 +19,27 @@ SNAPSHOTS_KEPT = 2
 
 
 class QState(msgspec.Struct, kw_only=True):
-    """A listener's Q-table and the part of the log that it holds."""
+    """What one listener's log says of states, and the part of the log that it holds.
+
+    Attributes
+    ----------
+    seq, episode
+        Of the latest event in it.
+    table
+        State -> Q by the seed's rule.
+    own
+        State -> (number of verdicts, their sum): the weights of the pooled rule.
+    """
 
     seq: int = 0
     episode: int = 0
     table: dict[str, float] = {}
+    own: dict[str, tuple[float, float]]
+
+    def count(self, state: str, reward: float) -> None:
+        """Add one verdict to the weights."""
+        weight, total = self.own.get(state, (0.0, 0.0))
+        self.own[state] = (weight + 1.0, total + reward)
 
 
 class Interaction(msgspec.Struct, kw_only=True, frozen=True):
@@ -127,16 +143,16 @@ _BATCH = sa.text(
     " WHERE user_id = :user_id AND episode = ANY(:episodes)"
 )
 _SNAPSHOT = sa.text(
-    "SELECT through_seq, episodes, q_table FROM music_rl_models WHERE user_id = :user_id"
-    " ORDER BY version DESC LIMIT 1"
+    "SELECT through_seq, episodes, q_table, own_sums FROM music_rl_models"
+    " WHERE user_id = :user_id AND own_sums IS NOT NULL ORDER BY version DESC LIMIT 1"
 )
 _SAVE_SNAPSHOT = sa.text(
     """
     WITH old AS (
         DELETE FROM music_rl_models WHERE user_id = :user_id AND version <= :version - :kept
     )
-    INSERT INTO music_rl_models (user_id, version, through_seq, episodes, q_table)
-    VALUES (:user_id, :version, :seq, :episode, :q_table)
+    INSERT INTO music_rl_models (user_id, version, through_seq, episodes, q_table, own_sums)
+    VALUES (:user_id, :version, :seq, :episode, :q_table, :own_sums)
     """
 )
 
@@ -185,6 +201,7 @@ def append(connection: sa.Connection, event: Interaction, q: QState) -> float:
     """
     q.episode += 1
     learn(q.table, [(event.state, event.reward)])
+    q.count(event.state, event.reward)
     if again := replayed_episodes(event.user_id, q.episode):
         stored = {
             e: (s, r)
@@ -206,6 +223,7 @@ def append(connection: sa.Connection, event: Interaction, q: QState) -> float:
                 "seq": q.seq,
                 "episode": q.episode,
                 "q_table": msgspec.json.encode(q.table).decode(),
+                "own_sums": msgspec.json.encode(q.own).decode(),
             },
         )
     return value
@@ -215,15 +233,19 @@ def q_state_as_of(connection: sa.Connection, user_id: str, moment: datetime) -> 
     """Return the Q-table that a listener had at a moment: the log up to it, replayed."""
     rows = connection.execute(_LOG_BEFORE, {"user_id": user_id, "moment": moment}).all()
     table = replay_log(user_id, [(state, reward) for _, state, reward in rows])
-    return QState(seq=rows[-1][0] if rows else 0, episode=len(rows), table=table)
+    q = QState(seq=rows[-1][0] if rows else 0, episode=len(rows), table=table, own={})
+    for _, state, reward in rows:
+        q.count(state, reward)
+    return q
 
 
 def q_state(connection: sa.Connection, user_id: str) -> QState:
     """Rebuild a listener's Q-table from the latest snapshot and the log after it."""
-    q = QState()
+    q = QState(own={})
     snapshot = connection.execute(_SNAPSHOT, {"user_id": user_id}).one_or_none()
     if snapshot:
-        q = QState(seq=snapshot[0], episode=snapshot[1], table=dict(snapshot[2]))
+        own = {state: (weight, total) for state, (weight, total) in snapshot[3].items()}
+        q = QState(seq=snapshot[0], episode=snapshot[1], table=dict(snapshot[2]), own=own)
     # A batch may draw from the whole buffer. Snapshots are taken at batches, so mostly none is
     # ahead; the log that a batch needs is read only then.
     last = connection.execute(_LAST_EPISODE, {"user_id": user_id}).scalar_one()
@@ -235,5 +257,6 @@ def q_state(connection: sa.Connection, user_id: str) -> QState:
         if episode > q.episode:
             again = replayed_episodes(user_id, episode)
             learn(q.table, [(state, reward), *(known[e] for e in again)])
+            q.count(state, reward)
             q.episode, q.seq = episode, seq
     return q
