@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 import sqlalchemy as sa
 
-from features.users import lock
+from recommender.personality import TRAITS
 from recommender.qlearning import learn
 from recommender.replay import BUFFER_SIZE, EPISODES_PER_BATCH, replay_log, replayed_episodes
 from recommender.rewards import POSITIVE
@@ -78,6 +78,8 @@ class Before(msgspec.Struct, kw_only=True, frozen=True):
         When its list was made and last served; None without a list.
     is_listed
         False where a list was named that this listener never got.
+    traits
+        Of the active assessment, in [0, 1].
     """
 
     seq: int
@@ -87,10 +89,11 @@ class Before(msgspec.Struct, kw_only=True, frozen=True):
     listed_at: datetime | None
     last_served_at: datetime | None
     is_listed: bool
+    traits: dict[str, float]
 
 
 _BEFORE = sa.text(
-    """
+    f"""
     SELECT last.seq, last.episode, same.reward, same.state, same.q_value,
            EXISTS (SELECT FROM music_interactions i WHERE i.user_id = :user_id
                    AND i.track_id = :track_id AND i.feedback_type = ANY(:positive))
@@ -99,14 +102,17 @@ _BEFORE = sa.text(
            list.generated_at, list.last_served_at,
            CAST(:recommendation_id AS uuid) IS NULL OR EXISTS (
                SELECT FROM music_recommendations r
-               WHERE r.recommendation_id = :recommendation_id AND r.user_id = :user_id) AS is_listed
+               WHERE r.recommendation_id = :recommendation_id AND r.user_id = :user_id)
+               AS is_listed,
+           {", ".join(f"who.{trait}" for trait in TRAITS)}
     FROM (SELECT) one
     LEFT JOIN LATERAL (SELECT seq, episode FROM music_interactions WHERE user_id = :user_id
                        ORDER BY episode DESC LIMIT 1) last ON true
     LEFT JOIN music_interactions same ON same.user_id = :user_id AND same.event_id = :event_id
     LEFT JOIN recommendations_cache list
         ON list.recommendation_id = :recommendation_id AND list.user_id = :user_id
-    """
+    LEFT JOIN personality_scores who ON who.user_id = :user_id AND who.is_active
+    """  # noqa: S608 - constants of recommender.personality
 )
 _APPEND = sa.text(
     """
@@ -116,6 +122,8 @@ _APPEND = sa.text(
         ON CONFLICT (user_id, genre) DO UPDATE SET
             preference = p.preference + (excluded.preference - p.preference) / (p.n + 1),
             n = p.n + 1, updated_at = excluded.updated_at
+    ), stale AS (
+        UPDATE recommendations_cache SET is_valid = false WHERE user_id = :user_id AND is_valid
     )
     INSERT INTO music_interactions
         (event_id, user_id, episode, track_id, feedback_type, reward, state, q_value,
@@ -164,8 +172,7 @@ def look_before(
     event_id: UUID,
     recommendation_id: UUID | None,
 ) -> Before:
-    """Lock a listener's log until the transaction ends, and return what bears on the next event."""
-    lock(connection, user_id)
+    """Return what bears on a listener's next event; the caller holds the listener's row."""
     row = connection.execute(
         _BEFORE,
         {
@@ -176,7 +183,7 @@ def look_before(
             "positive": [kind.value for kind in POSITIVE],
         },
     ).one()
-    seq, episode, reward, state, q_value, is_repeat, listed_at, last_served_at, is_listed = row
+    seq, episode, reward, state, q_value, is_repeat, listed_at, last_served_at, is_listed = row[:9]
     return Before(
         seq=seq or 0,
         episode=episode or 0,
@@ -185,6 +192,7 @@ def look_before(
         listed_at=listed_at,
         last_served_at=last_served_at,
         is_listed=is_listed,
+        traits={t: x / 100 for t, x in zip(TRAITS, row[9:], strict=True) if x is not None},
     )
 
 
@@ -192,7 +200,8 @@ def append(connection: sa.Connection, event: Interaction, q: QState) -> float:
     """Append one event and learn from it; returns Q(state, recommend) right after.
 
     Also brings the listener's genre preference up to date (the mean reward of the category), and
-    every tenth episode keeps a snapshot. The caller outdates the listener's lists (`users.revise`).
+    every tenth episode keeps a snapshot, and marks the listener's stored lists as outdated. The
+    caller holds the listener's row, its revision raised (`users.ensure_revised`).
 
     Parameters
     ----------

@@ -31,7 +31,7 @@ from training.simulation.world import World
 SHARE = 0.1
 """BONDHU_EXPLORATION's default."""
 DEFAULT = "pooled + thompson"
-"""What is served by default where a consolidated table stands: the decision is docs/decisions/40."""
+"""What is served by default where a consolidated table stands (docs/decisions/40)."""
 SEED = "seed rule"
 ENDS = ("random", "oracle")
 

@@ -70,7 +70,11 @@ def read_traits(folder: Path | None) -> FloatArray | None:
 
 
 def draw_population(
-    world: World, rng: np.random.Generator, scores: FloatArray | None = None
+    world: World,
+    rng: np.random.Generator,
+    scores: FloatArray | None = None,
+    *,
+    genres: list[str] | None = None,
 ) -> Population:
     """Draw a world's listeners.
 
@@ -82,11 +86,15 @@ def draw_population(
     ----------
     scores
         (m, 5) real scores to draw from; None: normal with the built-in figures.
+    genres
+        The published genre of each category; None: drawn.
     """
     correlation = np.array(TRAIT_CORRELATION)
     if scores is None:
         source = "built-in figures"
-        z = rng.standard_normal((world.listeners, 5)) @ np.linalg.cholesky(correlation).T
+        z: FloatArray = (
+            rng.standard_normal((world.listeners, 5)) @ np.linalg.cholesky(correlation).T
+        )
         drawn = np.array(TRAIT_MEAN) + z * np.array(TRAIT_DEVIATION)
     else:
         source = "questionnaires"
@@ -94,10 +102,12 @@ def draw_population(
         drawn = scores[rng.integers(len(scores), size=world.listeners)]
         z = (drawn - scores.mean(axis=0)) / scores.std(axis=0)
     names = list(TASTE_CORRELATION)
-    genres = [names[i] for i in rng.integers(len(names), size=world.categories)]
-    r: FloatArray = np.array([TASTE_CORRELATION[genre] for genre in genres])
-    here = r + world.transfer_sd * rng.standard_normal(r.shape)
-    r = world.trait_effect * np.clip(here, -LARGEST_CORRELATION, LARGEST_CORRELATION)
+    if genres is None:
+        genres = [names[i] for i in rng.integers(len(names), size=world.categories)]
+    published: FloatArray = np.array([TASTE_CORRELATION[genre] for genre in genres])
+    here = published + world.transfer_sd * rng.standard_normal(published.shape)
+    bounded = np.clip(here, -LARGEST_CORRELATION, LARGEST_CORRELATION)
+    r = np.multiply(world.trait_effect, bounded)
     b = np.linalg.solve(correlation, r.T).T
     rest = np.sqrt(np.maximum(0.0, 1.0 - (r * b).sum(axis=1)))
     noise = rng.standard_normal((world.listeners, world.categories))
