@@ -1,4 +1,4 @@
-"""Learning as it is served: no update is lost, Redis may be, and a consolidated table is a start."""
+"""Learning as served: no update is lost, Redis may be, a consolidated table is a start."""
 
 import subprocess
 import sys

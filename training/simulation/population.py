@@ -100,7 +100,8 @@ def draw_population(
         source = "questionnaires"
         correlation = np.corrcoef(scores.T)
         drawn = scores[rng.integers(len(scores), size=world.listeners)]
-        z = (drawn - scores.mean(axis=0)) / scores.std(axis=0)
+        deviation: FloatArray = np.asarray(scores.std(axis=0))
+        z = (drawn - scores.mean(axis=0)) / deviation
     names = list(TASTE_CORRELATION)
     if genres is None:
         genres = [names[i] for i in rng.integers(len(names), size=world.categories)]
