@@ -98,7 +98,7 @@ def draw_population(
         drawn = np.array(TRAIT_MEAN) + z * np.array(TRAIT_DEVIATION)
     else:
         source = "questionnaires"
-        correlation = np.corrcoef(scores.T)
+        correlation = np.asarray(np.corrcoef(scores.T))
         drawn = scores[rng.integers(len(scores), size=world.listeners)]
         deviation: FloatArray = np.asarray(scores.std(axis=0))
         z = (drawn - scores.mean(axis=0)) / deviation
