@@ -135,6 +135,10 @@ _APPEND = sa.text(
     RETURNING seq
     """
 )
+_SAID = sa.text(
+    "SELECT state, reward FROM music_interactions"
+    " WHERE user_id = :user_id AND episode <= :episode ORDER BY episode"
+)
 _LAST_EPISODE = sa.text(
     "SELECT coalesce(max(episode), 0) FROM music_interactions WHERE user_id = :user_id"
 )
@@ -152,7 +156,7 @@ _BATCH = sa.text(
 )
 _SNAPSHOT = sa.text(
     "SELECT through_seq, episodes, q_table, own_sums FROM music_rl_models"
-    " WHERE user_id = :user_id AND own_sums IS NOT NULL ORDER BY version DESC LIMIT 1"
+    " WHERE user_id = :user_id ORDER BY version DESC LIMIT 1"
 )
 _SAVE_SNAPSHOT = sa.text(
     """
@@ -253,8 +257,13 @@ def q_state(connection: sa.Connection, user_id: str) -> QState:
     q = QState(own={})
     snapshot = connection.execute(_SNAPSHOT, {"user_id": user_id}).one_or_none()
     if snapshot:
-        own = {state: (weight, total) for state, (weight, total) in snapshot[3].items()}
-        q = QState(seq=snapshot[0], episode=snapshot[1], table=dict(snapshot[2]), own=own)
+        q = QState(seq=snapshot[0], episode=snapshot[1], table=dict(snapshot[2]), own={})
+        if snapshot[3] is not None:
+            q.own = {state: (weight, total) for state, (weight, total) in snapshot[3].items()}
+        else:  # by the release before
+            asked = {"user_id": user_id, "episode": q.episode}
+            for state, reward in connection.execute(_SAID, asked):
+                q.count(state, reward)
     # A batch may draw from the whole buffer. Snapshots are taken at batches, so mostly none is
     # ahead; the log that a batch needs is read only then.
     last = connection.execute(_LAST_EPISODE, {"user_id": user_id}).scalar_one()
