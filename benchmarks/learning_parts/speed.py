@@ -190,7 +190,7 @@ def consolidation(engine: sa.Engine, address: str) -> list[Row]:
         first = listeners + 1
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(sa.text("VACUUM ANALYZE music_interactions"))
-        done = subprocess.run(  # noqa: S603 - this very module
+        done = subprocess.run(
             [sys.executable, "-m", "benchmarks.learning_parts.speed", address],
             check=True,
             capture_output=True,

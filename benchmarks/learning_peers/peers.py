@@ -54,9 +54,9 @@ def environment() -> Path:
     folder = cache / "bondhu-benchmarks" / f"learning-{digest}"
     python = folder / "bin" / "python"
     if not (folder / "ready").exists():
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)  # noqa: S603
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
         command = [str(python), "-m", "pip", "install", "--quiet", "--require-hashes", "-r"]
-        subprocess.run([*command, str(LOCK)], check=True, timeout=600)  # noqa: S603
+        subprocess.run([*command, str(LOCK)], check=True, timeout=600)
         (folder / "ready").touch()
     return python
 
@@ -67,7 +67,7 @@ class Peer:
     def __init__(
         self, python: Path, library: str, options: str, traits: FloatArray, *, c: int, seed: int
     ) -> None:
-        self._process = subprocess.Popen(  # noqa: S603 - our own file
+        self._process = subprocess.Popen(
             [str(python), str(HERE / "server.py")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
