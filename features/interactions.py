@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 import sqlalchemy as sa
 
-from features.users import lock
+from recommender.personality import TRAITS
 from recommender.qlearning import learn
 from recommender.replay import BUFFER_SIZE, EPISODES_PER_BATCH, replay_log, replayed_episodes
 from recommender.rewards import POSITIVE
@@ -19,11 +19,27 @@ SNAPSHOTS_KEPT = 2
 
 
 class QState(msgspec.Struct, kw_only=True):
-    """A listener's Q-table and the part of the log that it holds."""
+    """What one listener's log says of states, and the part of the log that it holds.
+
+    Attributes
+    ----------
+    seq, episode
+        Of the latest event in it.
+    table
+        State -> Q by the seed's rule.
+    own
+        State -> (number of verdicts, their sum): the weights of the pooled rule.
+    """
 
     seq: int = 0
     episode: int = 0
     table: dict[str, float] = {}
+    own: dict[str, tuple[float, float]]
+
+    def count(self, state: str, reward: float) -> None:
+        """Add one verdict to the weights."""
+        weight, total = self.own.get(state, (0.0, 0.0))
+        self.own[state] = (weight + 1.0, total + reward)
 
 
 class Interaction(msgspec.Struct, kw_only=True, frozen=True):
@@ -62,6 +78,8 @@ class Before(msgspec.Struct, kw_only=True, frozen=True):
         When its list was made and last served; None without a list.
     is_listed
         False where a list was named that this listener never got.
+    traits
+        Of the active assessment, in [0, 1].
     """
 
     seq: int
@@ -71,10 +89,11 @@ class Before(msgspec.Struct, kw_only=True, frozen=True):
     listed_at: datetime | None
     last_served_at: datetime | None
     is_listed: bool
+    traits: dict[str, float]
 
 
 _BEFORE = sa.text(
-    """
+    f"""
     SELECT last.seq, last.episode, same.reward, same.state, same.q_value,
            EXISTS (SELECT FROM music_interactions i WHERE i.user_id = :user_id
                    AND i.track_id = :track_id AND i.feedback_type = ANY(:positive))
@@ -83,14 +102,17 @@ _BEFORE = sa.text(
            list.generated_at, list.last_served_at,
            CAST(:recommendation_id AS uuid) IS NULL OR EXISTS (
                SELECT FROM music_recommendations r
-               WHERE r.recommendation_id = :recommendation_id AND r.user_id = :user_id) AS is_listed
+               WHERE r.recommendation_id = :recommendation_id AND r.user_id = :user_id)
+               AS is_listed,
+           {", ".join(f"who.{trait}" for trait in TRAITS)}
     FROM (SELECT) one
     LEFT JOIN LATERAL (SELECT seq, episode FROM music_interactions WHERE user_id = :user_id
                        ORDER BY episode DESC LIMIT 1) last ON true
     LEFT JOIN music_interactions same ON same.user_id = :user_id AND same.event_id = :event_id
     LEFT JOIN recommendations_cache list
         ON list.recommendation_id = :recommendation_id AND list.user_id = :user_id
-    """
+    LEFT JOIN personality_scores who ON who.user_id = :user_id AND who.is_active
+    """  # noqa: S608 - constants of recommender.personality
 )
 _APPEND = sa.text(
     """
@@ -100,6 +122,8 @@ _APPEND = sa.text(
         ON CONFLICT (user_id, genre) DO UPDATE SET
             preference = p.preference + (excluded.preference - p.preference) / (p.n + 1),
             n = p.n + 1, updated_at = excluded.updated_at
+    ), stale AS (
+        UPDATE recommendations_cache SET is_valid = false WHERE user_id = :user_id AND is_valid
     )
     INSERT INTO music_interactions
         (event_id, user_id, episode, track_id, feedback_type, reward, state, q_value,
@@ -110,6 +134,10 @@ _APPEND = sa.text(
             :occurred_at, :received_at, :source, :trainable)
     RETURNING seq
     """
+)
+_SAID = sa.text(
+    "SELECT state, reward FROM music_interactions"
+    " WHERE user_id = :user_id AND episode <= :episode ORDER BY episode"
 )
 _LAST_EPISODE = sa.text(
     "SELECT coalesce(max(episode), 0) FROM music_interactions WHERE user_id = :user_id"
@@ -127,16 +155,16 @@ _BATCH = sa.text(
     " WHERE user_id = :user_id AND episode = ANY(:episodes)"
 )
 _SNAPSHOT = sa.text(
-    "SELECT through_seq, episodes, q_table FROM music_rl_models WHERE user_id = :user_id"
-    " ORDER BY version DESC LIMIT 1"
+    "SELECT through_seq, episodes, q_table, own_sums FROM music_rl_models"
+    " WHERE user_id = :user_id ORDER BY version DESC LIMIT 1"
 )
 _SAVE_SNAPSHOT = sa.text(
     """
     WITH old AS (
         DELETE FROM music_rl_models WHERE user_id = :user_id AND version <= :version - :kept
     )
-    INSERT INTO music_rl_models (user_id, version, through_seq, episodes, q_table)
-    VALUES (:user_id, :version, :seq, :episode, :q_table)
+    INSERT INTO music_rl_models (user_id, version, through_seq, episodes, q_table, own_sums)
+    VALUES (:user_id, :version, :seq, :episode, :q_table, :own_sums)
     """
 )
 
@@ -148,8 +176,7 @@ def look_before(
     event_id: UUID,
     recommendation_id: UUID | None,
 ) -> Before:
-    """Lock a listener's log until the transaction ends, and return what bears on the next event."""
-    lock(connection, user_id)
+    """Return what bears on a listener's next event; the caller holds the listener's row."""
     row = connection.execute(
         _BEFORE,
         {
@@ -160,7 +187,7 @@ def look_before(
             "positive": [kind.value for kind in POSITIVE],
         },
     ).one()
-    seq, episode, reward, state, q_value, is_repeat, listed_at, last_served_at, is_listed = row
+    seq, episode, reward, state, q_value, is_repeat, listed_at, last_served_at, is_listed = row[:9]
     return Before(
         seq=seq or 0,
         episode=episode or 0,
@@ -169,6 +196,7 @@ def look_before(
         listed_at=listed_at,
         last_served_at=last_served_at,
         is_listed=is_listed,
+        traits={t: x / 100 for t, x in zip(TRAITS, row[9:], strict=True) if x is not None},
     )
 
 
@@ -176,7 +204,8 @@ def append(connection: sa.Connection, event: Interaction, q: QState) -> float:
     """Append one event and learn from it; returns Q(state, recommend) right after.
 
     Also brings the listener's genre preference up to date (the mean reward of the category), and
-    every tenth episode keeps a snapshot. The caller outdates the listener's lists (`users.revise`).
+    every tenth episode keeps a snapshot, and marks the listener's stored lists as outdated. The
+    caller holds the listener's row, its revision raised (`users.ensure_revised`).
 
     Parameters
     ----------
@@ -185,6 +214,7 @@ def append(connection: sa.Connection, event: Interaction, q: QState) -> float:
     """
     q.episode += 1
     learn(q.table, [(event.state, event.reward)])
+    q.count(event.state, event.reward)
     if again := replayed_episodes(event.user_id, q.episode):
         stored = {
             e: (s, r)
@@ -206,6 +236,7 @@ def append(connection: sa.Connection, event: Interaction, q: QState) -> float:
                 "seq": q.seq,
                 "episode": q.episode,
                 "q_table": msgspec.json.encode(q.table).decode(),
+                "own_sums": msgspec.json.encode(q.own).decode(),
             },
         )
     return value
@@ -215,15 +246,24 @@ def q_state_as_of(connection: sa.Connection, user_id: str, moment: datetime) -> 
     """Return the Q-table that a listener had at a moment: the log up to it, replayed."""
     rows = connection.execute(_LOG_BEFORE, {"user_id": user_id, "moment": moment}).all()
     table = replay_log(user_id, [(state, reward) for _, state, reward in rows])
-    return QState(seq=rows[-1][0] if rows else 0, episode=len(rows), table=table)
+    q = QState(seq=rows[-1][0] if rows else 0, episode=len(rows), table=table, own={})
+    for _, state, reward in rows:
+        q.count(state, reward)
+    return q
 
 
 def q_state(connection: sa.Connection, user_id: str) -> QState:
     """Rebuild a listener's Q-table from the latest snapshot and the log after it."""
-    q = QState()
+    q = QState(own={})
     snapshot = connection.execute(_SNAPSHOT, {"user_id": user_id}).one_or_none()
     if snapshot:
-        q = QState(seq=snapshot[0], episode=snapshot[1], table=dict(snapshot[2]))
+        q = QState(seq=snapshot[0], episode=snapshot[1], table=dict(snapshot[2]), own={})
+        if snapshot[3] is not None:
+            q.own = {state: (weight, total) for state, (weight, total) in snapshot[3].items()}
+        else:  # by the release before
+            asked = {"user_id": user_id, "episode": q.episode}
+            for state, reward in connection.execute(_SAID, asked):
+                q.count(state, reward)
     # A batch may draw from the whole buffer. Snapshots are taken at batches, so mostly none is
     # ahead; the log that a batch needs is read only then.
     last = connection.execute(_LAST_EPISODE, {"user_id": user_id}).scalar_one()
@@ -235,5 +275,6 @@ def q_state(connection: sa.Connection, user_id: str) -> QState:
         if episode > q.episode:
             again = replayed_episodes(user_id, episode)
             learn(q.table, [(state, reward), *(known[e] for e in again)])
+            q.count(state, reward)
             q.episode, q.seq = episode, seq
     return q

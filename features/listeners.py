@@ -256,6 +256,7 @@ def listener_of(
     now: datetime,
     q_table: Mapping[str, float],
     colisten: ColistenIn | None = None,
+    own_sums: Mapping[str, tuple[float, float]] | None = None,
 ) -> Listener:
     """Turn a profile into arrays over a catalogue; tracks and artists not in it drop out.
 
@@ -300,4 +301,5 @@ def listener_of(
                 audio[known],
             )
         ),
+        own_sums=own_sums or {},
     )

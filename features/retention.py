@@ -18,7 +18,8 @@ _COVERED = sa.text(
     """
     DELETE FROM music_interactions i USING (
         SELECT user_id, min(through_seq) AS through_seq, min(episodes) AS episodes
-        FROM music_rl_models GROUP BY user_id) s
+        FROM music_rl_models GROUP BY user_id
+        HAVING bool_and(own_sums IS NOT NULL)) s -- one of the first release holds no own sums
     WHERE i.user_id = s.user_id AND i.seq <= s.through_seq AND i.episode <= s.episodes - :buffer
       AND i.received_at < :before AND i.feedback_type = :forgettable
     """

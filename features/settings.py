@@ -4,7 +4,7 @@ Nothing else in the project looks at the environment.
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cryptography.fernet import Fernet
 from pydantic import Field, SecretStr, ValidationError
@@ -46,6 +46,7 @@ class Settings(BaseSettings):
     bondhu_home: Path = ROOT / ".bondhu"
     bondhu_journal: bool = True
     bondhu_exploration: Annotated[float, Field(ge=0.0, le=0.5)] = 0.1
+    bondhu_policy: Literal["greedy", "epsilon", "ucb", "thompson"] = "thompson"
     bondhu_candidates_max: Annotated[int, Field(ge=100, le=5_000)] = 500
     bondhu_exclude_heard: bool = True
     bondhu_exclude_shown: bool = False

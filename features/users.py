@@ -23,6 +23,14 @@ _REVISE = sa.text(
     WHERE user_id = :user_id RETURNING revision
     """
 )
+_OPEN = sa.text(
+    """
+    INSERT INTO users AS u (user_id, created_at, source, revision, revised_at)
+    VALUES (:user_id, :now, :source, 1, clock_timestamp())
+    ON CONFLICT (user_id) DO UPDATE SET revision = u.revision + 1, revised_at = clock_timestamp()
+    RETURNING revision
+    """
+)
 _LOCK = sa.text("SELECT FROM users WHERE user_id = :user_id FOR UPDATE")
 _STANDING = sa.text(
     """
@@ -69,6 +77,15 @@ def revise(connection: sa.Connection, user_id: str) -> int:
     revision, under a lock that waits for this transaction.
     """
     return int(connection.execute(_REVISE, {"user_id": user_id}).scalar_one())
+
+
+def ensure_revised(connection: sa.Connection, user_id: str, *, source: str, now: datetime) -> int:
+    """Do `ensure_user`, `lock` and the counting of `revise` in one round trip.
+
+    The caller also marks the listener's stored lists, or rolls back.
+    """
+    asked = {"user_id": user_id, "now": now, "source": source}
+    return int(connection.execute(_OPEN, asked).scalar_one())
 
 
 def standing(connection: sa.Connection, user_id: str) -> Standing | None:

@@ -11,7 +11,7 @@ from features.database import DatabaseUnavailableError
 from features.imports import InputError
 from features.settings import SettingsError
 from features.sources.errors import SourceError
-from pipelines.commands import doctor, features, imports, models, servers, service, train
+from pipelines.commands import doctor, features, imports, models, servers, service, simulate, train
 from pipelines.servers import ServerError
 from pipelines.serving_process import ServiceError
 from recommender.errors import RecommenderError
@@ -34,6 +34,7 @@ for command in (
     service.token,
     service.demo,
     doctor.doctor,
+    simulate.simulate,
 ):
     app.command()(command)
 

@@ -38,9 +38,11 @@ class Listener:
     categories
         Category code -> share of listening, summing to 1 or empty.
     q_table
-        State -> Q(state, recommend).
+        State -> Q(state, recommend), by the seed's rule.
     taste
         What co-listening makes of the history; None without a model or a history.
+    own_sums
+        State -> (number of the listener's verdicts, their sum).
     """
 
     stage: Stage
@@ -56,3 +58,4 @@ class Listener:
     categories: Mapping[int, float] = field(default_factory=dict)
     q_table: Mapping[str, float] = field(default_factory=dict)
     taste: Taste | None = None
+    own_sums: Mapping[str, tuple[float, float]] = field(default_factory=dict)

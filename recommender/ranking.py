@@ -15,7 +15,7 @@ from recommender.audio import FloatArray
 from recommender.components import DIVERSITY, KEYS, STATIC
 from recommender.diversity import NEW_IN_LIST, UNLIKENESS, diversity, pairwise_similarity
 from recommender.entropy import EntropyFloor
-from recommender.exploration import EpsilonSlots
+from recommender.exploration import Beliefs, Policy
 from recommender.scoring import Weights
 from recommender.tracks import IndexArray, Tracks
 
@@ -75,9 +75,10 @@ def rank(
     weights: Weights,
     rl_adjustment: FloatArray,
     rules: Rules,
-    policy: EpsilonSlots,
+    policy: Policy,
     limit: int = 50,
     floor: EntropyFloor | None = None,
+    beliefs: Beliefs | None = None,
 ) -> Ranking:
     """Choose and order up to `limit` of n candidates.
 
@@ -96,6 +97,8 @@ def rank(
         (n,) in [-0.05, 0.05].
     floor
         Leaves out, at every position, what would put the list's entropy out of reach.
+    beliefs
+        Of the candidates, for the policy; None: nothing is believed of any.
 
     Returns
     -------
@@ -128,7 +131,7 @@ def rank(
         if policy.explores(position):
             open_now = open_places.ceiling > -np.inf
             eligible = np.flatnonzero(open_now if floor is None else floor.allowed(open_now))
-            drawn, propensity = policy.draw(len(eligible))
+            drawn, propensity = policy.draw(score[eligible], believed(beliefs, eligible))
             chosen = int(eligible[drawn])
         is_new.append(open_places.take(chosen))
         if floor is not None:
@@ -151,6 +154,14 @@ def rank(
         components={key: parts[key] for key in KEYS},
         relaxed=open_places.relaxed,
     )
+
+
+def believed(beliefs: Beliefs | None, places: IndexArray) -> Beliefs:
+    """Return the beliefs of some candidates."""
+    if beliefs is None:
+        zeros = np.zeros(len(places))
+        return Beliefs(zeros, zeros, np.arange(len(places)))
+    return Beliefs(beliefs.mean[places], beliefs.spread[places], beliefs.group[places])
 
 
 class _OpenPlaces:

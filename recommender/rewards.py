@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from enum import StrEnum
 
-from recommender.audio import FEATURES, AudioArray
+import numpy as np
+from numpy.typing import NDArray
+
+from recommender.audio import FEATURES, AudioArray, FloatArray
 from recommender.errors import FeedbackError
 
 
@@ -116,3 +119,32 @@ def reward(
         base += LISTENED_BONUS * share + REPEAT_BONUS * is_repeat
         base += QUICK_BONUS * is_quick + CONTEXT_BONUS * fits_context
     return min(max(base, LOWEST), HIGHEST)
+
+
+def rewards(
+    kinds: NDArray[np.integer],
+    share: AudioArray | FloatArray,
+    *,
+    extras: FloatArray | float = 0.0,
+) -> FloatArray:
+    """Return many rewards at once, those of `reward`.
+
+    Parameters
+    ----------
+    kinds
+        Places in `BASE_REWARDS`, in its order.
+    share
+        Shares heard, in [0, 1], of the same shape.
+    extras
+        The sum of the bonuses other than that of listening, for the positive kinds.
+
+    Examples
+    --------
+    >>> rewards(np.array([0, 7, 6]), np.array([0.9, 0.75, 0.5])).round(9)
+    array([ 1.09, -0.1 , -1.  ])
+    """
+    base = np.array(list(BASE_REWARDS.values()))[kinds]
+    skips = np.asarray(kinds) == list(BASE_REWARDS).index(Feedback.SKIP)
+    value = np.where(base > 0, base + LISTENED_BONUS * share + extras, base)
+    clipped: FloatArray = np.clip(np.where(skips, base * (1.0 - share), value), LOWEST, HIGHEST)
+    return clipped

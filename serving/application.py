@@ -20,6 +20,7 @@ from features.settings import Settings
 from features.users import ensure_user, revise, revised_since
 from recommender.colisten import Colisten
 from recommender.errors import ModelFormatError
+from recommender.qtable import QTable
 from recommender.questionnaires import Assessment
 from recommender.scoring import Scorer
 from serving.auth import Authenticator
@@ -97,6 +98,7 @@ class Application:
             RankingSettings(
                 candidates=settings.bondhu_candidates_max,
                 exploration=settings.bondhu_exploration,
+                policy=settings.bondhu_policy,
                 exclude_heard=settings.bondhu_exclude_heard,
                 exclude_shown=settings.bondhu_exclude_shown,
                 min_entropy=settings.bondhu_min_entropy,
@@ -158,6 +160,7 @@ class Application:
             load_catalogue(self.engine),
             load_champion(self.registry, "scorer", Scorer),
             load_if_any(self.registry, "colisten", Colisten),
+            load_if_any(self.registry, "qtable", QTable),
             indices=self.settings.home / "indices",
         )
 
@@ -213,7 +216,7 @@ class Application:
     def _swap(self) -> bool:
         """Take over a new build and a new champion; return False if the champion is refused."""
         now, is_fresh = self.served, True
-        named, scorer, colisten = now.catalogue, now.scorer, now.colisten
+        named, scorer, colisten, qtable = now.catalogue, now.scorer, now.colisten, now.qtable
         if build_id(self.engine) != named.build_id:
             named = load_catalogue(self.engine)
         try:
@@ -221,15 +224,18 @@ class Application:
                 scorer = load_champion(self.registry, "scorer", Scorer)
             if champion_if_any(self.registry, "colisten") != (colisten and colisten.version):
                 colisten = load_if_any(self.registry, "colisten", Colisten)
+            if champion_if_any(self.registry, "qtable") != (qtable and qtable.version):
+                qtable = load_if_any(self.registry, "qtable", QTable)
         except ModelFormatError as error:
             is_fresh = False
             if "model_stale" not in self.away:
                 MODEL_REFUSED.inc()
                 log.error("Keeping %s: %s", now.models, error)
-        same = named is now.catalogue and scorer is now.scorer and colisten is now.colisten
-        if not same:
+        held = (now.catalogue, now.scorer, now.colisten, now.qtable)
+        fresh = (named, scorer, colisten, qtable)
+        if any(new is not old for new, old in zip(fresh, held, strict=True)):
             self._served = Served.of(
-                named, scorer, colisten, indices=self.settings.home / "indices"
+                named, scorer, colisten, qtable, indices=self.settings.home / "indices"
             )
             log.info("Now serving %s on %s", self._served.models, self._served.catalogue_version)
         return is_fresh

@@ -12,9 +12,8 @@ import sqlalchemy as sa
 
 from features import interactions
 from features.interactions import Before, Interaction
-from features.users import ensure_user, revise
+from features.users import ensure_revised
 from recommender.genres import CATEGORY_SLUGS, OTHER
-from recommender.personality import TRAITS
 from recommender.qlearning import join_state, listener_state
 from recommender.rewards import QUICK_MS, Feedback, context_fits, listened_share, reward
 from serving.cache import Cache
@@ -28,8 +27,6 @@ CLOCKS_DIFFER = timedelta(minutes=5)
 
 OLDEST = timedelta(days=366)
 """How long a caller may keep an event; one from further back is refused."""
-
-_TRAITS = sa.text("SELECT * FROM get_active_personality_profile(:user_id)")
 
 
 class Received(msgspec.Struct, kw_only=True, frozen=True):
@@ -62,12 +59,13 @@ class FeedbackLog:
         row = check(received, served)
         if request.recommendation_id:
             self._flush()  # when the list was last served decides whether this was quick
-        with self._engine.begin() as connection:
-            ensure_user(connection, user_id, source="api", now=received.received_at)
+        with self._engine.connect() as connection, connection.begin() as transaction:
+            revision = ensure_revised(connection, user_id, source="api", now=received.received_at)
             before = interactions.look_before(
                 connection, user_id, request.track_id, request.event_id, request.recommendation_id
             )
             if before.known:
+                transaction.rollback()  # nothing new: the lists stay
                 earned, state, q_value = before.known
                 return FeedbackResponse(
                     event_id=request.event_id,
@@ -80,12 +78,11 @@ class FeedbackLog:
                 raise ServiceProblem(
                     404, f"list {request.recommendation_id} was never made for this listener"
                 )
-            event = self._judge(connection, received, before, served, row)
+            event = self._judge(received, before, served, row)
             q = self._cache.q_state(user_id)
             if q is None or q.seq != before.seq:
                 q = interactions.q_state(connection, user_id)
             q_value = interactions.append(connection, event, q)
-            revision = revise(connection, user_id)
         self._cache.store_q_state(user_id, q)
         self._cache.outdate_lists(user_id, revision)
         FEEDBACK.labels(request.feedback_type).inc()
@@ -99,7 +96,6 @@ class FeedbackLog:
 
     def _judge(
         self,
-        connection: sa.Connection,
         received: Received,
         before: Before,
         served: Served,
@@ -109,10 +105,6 @@ class FeedbackLog:
         tracks = served.catalogue.catalogue.tracks
         occurred_at = request.occurred_at or received.received_at
         duration = request.track_duration_ms or served.catalogue.durations_ms[row]
-        personality = connection.execute(_TRAITS, {"user_id": received.user_id}).mappings().first()
-        traits = {
-            t: personality[t] / 100 for t in TRAITS if personality and personality[t] is not None
-        }
         category = int(tracks.category[row])
         halves, place = tracks.states
         return Interaction(
@@ -127,7 +119,7 @@ class FeedbackLog:
                 is_quick=is_quick(occurred_at, request.listen_duration_ms, before),
                 fits_context=context_fits(request.context, tracks.audio[row]),
             ),
-            state=join_state(listener_state(traits), halves[place[row]]),
+            state=join_state(listener_state(before.traits), halves[place[row]]),
             category=CATEGORY_SLUGS[category] if category >= 0 else OTHER,
             recommendation_id=request.recommendation_id,
             position=request.position,

@@ -1,5 +1,6 @@
 """From candidates to a list: ranked, put into words, and written down for the log."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -9,11 +10,12 @@ import numpy as np
 from features.catalogue import NamedCatalogue
 from features.listeners import Profile
 from features.recommendations import ComputedList, Impression
+from recommender.audio import FloatArray
 from recommender.entropy import EntropyFloor
 from recommender.explanation import EXPLORED, explain
-from recommender.exploration import EpsilonSlots
+from recommender.exploration import POLICIES, Beliefs, EpsilonSlots
 from recommender.listener import Listener
-from recommender.qlearning import adjustments, join_state, listener_state
+from recommender.qlearning import adjustment, adjustments, join_state, listener_state
 from recommender.ranking import ARTIST_CAP, Ranking, Rules, rank
 from recommender.scoring import Weights
 from recommender.tracks import IndexArray
@@ -34,7 +36,10 @@ class RankingSettings:
     candidates
         How many tracks are scored.
     exploration
-        Share of a list's positions that are drawn, in [0, 0.5].
+        Share of a list's positions that are explored, in [0, 0.5].
+    policy
+        How they are filled where there is a consolidated table, a key of `POLICIES`; without one,
+        uniformly (`EpsilonSlots`).
     exclude_heard, exclude_shown
         Whether tracks heard before, or shown in the last 30 days, are left out.
     min_entropy
@@ -46,6 +51,7 @@ class RankingSettings:
     exclude_heard: bool
     exclude_shown: bool
     min_entropy: float = 0.0
+    policy: str = "thompson"
 
 
 def build(
@@ -71,17 +77,19 @@ def build(
     """
     by_caller = request.candidate_ids is not None
     # The list's own id seeds its draws: what was drawn can be drawn again.
-    policy = EpsilonSlots(
+    policy = (POLICIES[settings.policy] if served.qtable else EpsilonSlots)(
         0.0 if by_caller else settings.exploration, np.random.default_rng(recommendation_id.int)
     )
     weights = served.scorer.model.weights[listener.stage]
     catalogue = served.catalogue.catalogue
     halves, place = catalogue.tracks.states
+    rl_adjustment, beliefs = _learned(listener, served, halves, place[pool.rows])
     ranking = rank(
         pool.tracks(catalogue),
         pool.components,
         weights=weights,
-        rl_adjustment=adjustments(listener.q_table, listener.traits, halves, place[pool.rows]),
+        rl_adjustment=rl_adjustment,
+        beliefs=beliefs,
         rules=_rules(
             catalogue.tracks.recording[pool.rows], listener, settings, by_caller=by_caller
         ),
@@ -154,6 +162,22 @@ def build(
         is_valid=not by_caller,
     )
     return kept, computed
+
+
+def _learned(
+    listener: Listener, served: Served, halves: Sequence[str], place: IndexArray
+) -> tuple[FloatArray, Beliefs | None]:
+    """Return what feedback adds to scores, and what is believed of the candidates' states.
+
+    With a consolidated table by the pooled rule, else by the seed's.
+    """
+    if served.qtable is None:
+        return adjustments(listener.q_table, listener.traits, halves, place), None
+    distinct, group = np.unique(place, return_inverse=True)
+    prefix = listener_state(listener.traits)
+    states = [join_state(prefix, halves[at]) for at in distinct.tolist()]
+    mean, spread = served.qtable.model.believed(states, listener.own_sums)
+    return adjustment(mean)[group], Beliefs(mean[group], spread[group], group)
 
 
 def excluded_rows(listener: Listener, settings: RankingSettings) -> IndexArray:

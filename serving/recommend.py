@@ -87,6 +87,7 @@ class Recommender:
                 served.catalogue.catalogue,
                 now=now,
                 q_table=q.table,
+                own_sums=q.own,
                 colisten=served.taste,
             )
             pool, cached = self._pool(user_id, request, served, listener)

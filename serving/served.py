@@ -9,6 +9,7 @@ from recommender.audio_index import AudioIndex
 from recommender.colisten import Colisten
 from recommender.components import KEYS
 from recommender.genres import normalise_genre
+from recommender.qtable import QTable
 from recommender.scoring import Scorer
 from recommender.taste import ColistenIn
 from serving.model_registry import ServedModel
@@ -28,6 +29,7 @@ class Served:
     """The co-listening model joined to the catalogue."""
     index: AudioIndex | None = None
     """Of the catalogue, where it is large."""
+    qtable: ServedModel[QTable] | None = None
 
     @classmethod
     def of(
@@ -35,6 +37,7 @@ class Served:
         named: NamedCatalogue,
         scorer: ServedModel[Scorer],
         colisten: ServedModel[Colisten] | None = None,
+        qtable: ServedModel[QTable] | None = None,
         *,
         indices: Path | None = None,
     ) -> "Served":
@@ -49,12 +52,12 @@ class Served:
         taste = None if colisten is None else ColistenIn.of(colisten.model, named.catalogue)
         version = f"{named.build_id}-{digest.hexdigest()[:8]}"
         index = index_of(named.catalogue, version, indices) if indices else None
-        return cls(named, version, scorer, colisten, taste, index)
+        return cls(named, version, scorer, colisten, taste, index, qtable)
 
     @property
     def models(self) -> dict[str, int]:
         """Model name -> version."""
-        served = {"scorer": self.scorer, "colisten": self.colisten}
+        served = {"scorer": self.scorer, "colisten": self.colisten, "qtable": self.qtable}
         return {name: model.version for name, model in served.items() if model is not None}
 
     def cache_key(self, request: RecommendRequest) -> str:

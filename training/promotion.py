@@ -129,6 +129,8 @@ def _objection(
     if not gain.low > 0:
         return "gain", f"its gain {over} is {gain}, the lower bound misses 0 by {abs(gain.low):.4f}"
     for stage in Stage:
+        if f"{stage}/{GAIN}" not in metrics:  # a model without stages
+            continue
         at_stage = _interval(metrics, f"{stage}/{GAIN}")
         if at_stage.high < 0:
             return "stage", (

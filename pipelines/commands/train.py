@@ -1,6 +1,7 @@
 """`bondhu train ...`: a command for each model."""
 
 from datetime import UTC, datetime
+from typing import Annotated
 
 import typer
 
@@ -57,4 +58,30 @@ def colisten(seed: int = 7) -> None:
             progress=lambda line: status.update(f"training colisten: {line}"),
         )
     typer.echo(f"colisten version {trained.version}", err=True)
+    typer.echo(trained.run_id)
+
+
+@app.command()
+def qtable(
+    half_life: Annotated[
+        float, typer.Option(help="Days after which a verdict counts half.")
+    ] = 90.0,
+) -> None:
+    """Consolidate what all listeners said: where new listeners start from."""
+    from training.qtables import train_qtable  # noqa: PLC0415 - imports scipy
+
+    with open_environment(read_settings()) as environment, console.status("consolidating feedback"):
+        trained = train_qtable(
+            environment.engine,
+            environment.registry(),
+            now=datetime.now(UTC),
+            half_life_days=half_life,
+        )
+    barred = sum(trained.refused.values())
+    typer.echo(
+        f"qtable version {trained.version}: {trained.used} of {trained.rows} rows entered,"
+        f" {barred} refused as not trainable; {len(trained.table.sums)} states of"
+        f" {trained.listeners} listeners; gain on new listeners {trained.gain}",
+        err=True,
+    )
     typer.echo(trained.run_id)

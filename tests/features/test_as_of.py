@@ -87,7 +87,7 @@ def live(
             sa.text("SELECT upsert_listening_history(:user, :track, :at, 1000, 'test')"),
             {"user": user_id, "track": f"t{track}", "at": at(day)},
         )
-    q = QState()
+    q = QState(own={})
     for day, track, kind in sorted(said):
         interactions.append(connection, event(user_id, track, kind, at(day)), q)
     for day, openness in sorted(assessed):

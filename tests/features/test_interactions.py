@@ -55,7 +55,7 @@ def event(user_id: str, state: str, reward: float) -> Interaction:
 @given(log=EVENTS)
 def test_online_equals_replay(listeners: sa.Engine, log: list[tuple[str, float]]) -> None:
     user_id = f"user-{uuid.uuid4()}"
-    q = QState()
+    q = QState(own={})
     with listeners.begin() as connection:
         connection.execute(
             sa.text("INSERT INTO users VALUES (:user_id, now(), 'test')"), {"user_id": user_id}
@@ -65,9 +65,17 @@ def test_online_equals_replay(listeners: sa.Engine, log: list[tuple[str, float]]
             assert value == q.table[state]
         from_snapshot = interactions.q_state(connection, user_id)
         connection.execute(
+            sa.text("UPDATE music_rl_models SET own_sums = NULL WHERE user_id = :user_id"),
+            {"user_id": user_id},
+        )
+        from_older = interactions.q_state(connection, user_id)
+        connection.execute(
             sa.text("DELETE FROM music_rl_models WHERE user_id = :user_id"), {"user_id": user_id}
         )
         from_log = interactions.q_state(connection, user_id)
     assert q.table == replay_log(user_id, log) == from_log.table == from_snapshot.table
+    assert q.own == from_log.own == from_snapshot.own == from_older.own
+    assert from_older.table == q.table
+    assert sum(weight for weight, _ in q.own.values()) == len(log)
     assert (q.seq, q.episode) == (from_log.seq, from_log.episode)
     assert (q.seq, q.episode) == (from_snapshot.seq, from_snapshot.episode)

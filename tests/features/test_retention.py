@@ -25,8 +25,9 @@ def log(engine: sa.Engine) -> sa.Engine:
             " SELECT gen_random_uuid(), u, e, 't', CASE WHEN e % 2 = 1 THEN 'skip' ELSE 'like' END,"
             " 0.5, 's', :old, :old, 'test', true"
             " FROM unnest(ARRAY['ada', 'bob']) u, generate_series(1, 29) e ORDER BY u, e",
-            "INSERT INTO music_rl_models (user_id, version, through_seq, episodes, q_table)"
-            " VALUES ('ada', 1, 10, 10, '{\"s\": 0.1}'), ('ada', 2, 20, 20, '{\"s\": 0.2}')",
+            "INSERT INTO music_rl_models (user_id, version, through_seq, episodes, q_table,"
+            " own_sums) VALUES ('ada', 1, 10, 10, '{\"s\": 0.1}', '{\"s\": [10.0, 5.0]}'),"
+            " ('ada', 2, 20, 20, '{\"s\": 0.2}', '{\"s\": [20.0, 10.0]}')",
         ):
             connection.execute(sa.text(statement), {"old": OLD} if ":old" in statement else {})
     return engine

@@ -19,7 +19,7 @@ COLUMNS = {
     "received_at source trainable",
     "music_recommendations": "recommendation_id user_id position track_id score components "
     "rl_adjustment propensity policy model_versions state created_at",
-    "music_rl_models": "user_id version through_seq q_table created_at",
+    "music_rl_models": "user_id version through_seq q_table own_sums created_at",
     "music_genre_preferences": "user_id genre preference n updated_at",
     "users": "user_id created_at",
     "plays": "user_id track_id played_at ms_played source trainable",

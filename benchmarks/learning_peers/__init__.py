@@ -1,0 +1,1 @@
+"""Bandits of public libraries, in an environment of their own, as learners of the simulator."""
