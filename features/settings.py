@@ -4,7 +4,7 @@ Nothing else in the project looks at the environment.
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -28,6 +28,8 @@ class Settings(BaseSettings):
 
     user_rate_limit: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     bondhu_jwt_secret: SecretStr | None = None
+    supabase_url: Annotated[str, Field(pattern="^https?://")] | None = None
+    supabase_key: SecretStr | None = None
 
     bondhu_data: Path | None = None
     bondhu_home: Path = ROOT / ".bondhu"
@@ -37,6 +39,12 @@ class Settings(BaseSettings):
     bondhu_exclude_heard: bool = True
     bondhu_exclude_shown: bool = False
     bondhu_retention_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
+
+    bondhu_challenger_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    bondhu_shadow_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+
+    bondhu_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    otel_exporter_otlp_endpoint: Annotated[str, Field(pattern="^https?://")] | None = None
 
     @property
     def home(self) -> Path:

@@ -1,32 +1,31 @@
-"""The HTTP surface: one function per call, from bytes to bytes."""
+"""The HTTP surface of listening: one function per call, from bytes to bytes.
+
+`build` puts the whole table of routes together; a module with calls of its own adds its `routes`.
+"""
 
 import asyncio
-import math
+import logging
 import time
-from collections.abc import Awaitable, Callable
-from http import HTTPStatus
-from importlib.resources import files
+from collections.abc import Callable
 from typing import TypeVar
 
-import msgspec
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
-from starlette.routing import Route
+from starlette.responses import Response
+from starlette.types import ASGIApp
 
+from features.log_messages import PROCESSED_FEEDBACK
 from recommender.errors import RecommenderError
 from recommender.questionnaires import Assessment, score
-from serving import lists
-from serving.application import Application
-from serving.auth import USER_HEADER, Caller
-from serving.cache import Lookup
-from serving.docs import CALLS, openapi
+from serving import counterfactuals, lists, operations, own_data
+from serving.admission import json_response
+from serving.application import DEADLINE_SECONDS, Application
+from serving.engagement import count_feedback, count_list
 from serving.feedback import Received
-from serving.metrics import ANSWERS, DEGRADED, LATENCY, LIMITED, LISTS
-from serving.problems import ServiceProblem, problem_response, unavailable
+from serving.lists import CacheResult, PackedList
+from serving.metrics import DEGRADED
+from serving.problems import ServiceProblem, unavailable
 from serving.schemas import (
     Confidence,
     FeedbackRequest,
@@ -34,225 +33,223 @@ from serving.schemas import (
     PersonalityRequest,
     PersonalityResponse,
     RecommendRequest,
+    RecommendResponse,
 )
-
-LARGEST_BODY = 1_000_000
+from serving.surface import Route, surface
+from serving.tracing import span
 
 T = TypeVar("T")
-Endpoint = Callable[[Request], Awaitable[Response]]
+
+log = logging.getLogger("bondhu")
+
+REFUSED = (401, 403, 413, 422, 429, 503)
+"""What every call with a body and a token may answer."""
 
 
-def build(application: Application) -> Starlette:
-    """Return the ASGI application of /v1, the page and the API's document."""
+def routes(application: Application) -> list[Route]:
+    """Return the calls of listening."""
     api = _Api(application)
-    return Starlette(
-        routes=[
-            Route("/v1/recommend", _measured("/v1/recommend", api.recommend), methods=["POST"]),
-            Route("/v1/feedback", _measured("/v1/feedback", api.feedback), methods=["POST"]),
-            Route(
-                "/v1/personality", _measured("/v1/personality", api.personality), methods=["POST"]
-            ),
-            Route("/docs.json", api.docs),
-            Route("/", api.page),
-        ],
-        exception_handlers={HTTPException: _http_problem, Exception: _broken},
-    )
+    return [
+        Route(
+            "/v1/recommend",
+            api.recommend,
+            "A ranked list for the listener, with every score's components",
+            request=RecommendRequest,
+            response=RecommendResponse,
+            statuses=REFUSED,
+            takes_nothing=True,
+        ),
+        Route(
+            "/v1/feedback",
+            api.feedback,
+            "What the listener did with a track; the next list shows it",
+            request=FeedbackRequest,
+            response=FeedbackResponse,
+            statuses=(202, 404, *REFUSED),
+        ),
+        Route(
+            "/v1/personality",
+            api.personality,
+            "A Big Five assessment: a questionnaire's answers, or scores of 0-100",
+            request=PersonalityRequest,
+            response=PersonalityResponse,
+            statuses=REFUSED,
+        ),
+    ]
+
+
+def build(application: Application) -> ASGIApp:
+    """Return the ASGI application of every call that BentoML does not answer."""
+    table = [
+        *routes(application),
+        *counterfactuals.routes(application),
+        *own_data.routes(application),
+    ]
+    return surface([*table, *operations.routes(application, table)])
 
 
 class _Api:
     def __init__(self, application: Application) -> None:
         self._app = application
-        self._docs = openapi()
-        self._page = files("serving").joinpath("page.html").read_text(encoding="utf-8")
+        self._admission = application.admission
 
     async def recommend(self, request: Request) -> Response:
         """POST /v1/recommend."""
         started = time.perf_counter()
-        caller, body = await self._read(request, RecommendRequest)
-        served = self._app.served
-        plain = not (body.force_refresh or body.candidate_ids is not None)
-        looked_up, redis_is_down = await self._admit(
-            caller, served.cache_key(body) if plain else ""
-        )
-        away = {"redis_down"} if redis_is_down else set()
-        away |= (
-            {"spotify_unavailable"} if body.spotify_token else set()
-        )  # there is no way to it yet
-        degraded = tuple(sorted(away | self._app.away))
-        if looked_up.value is not None and not self._app.may_hold_outdated_lists:
-            kept = lists.unpack(looked_up.value)
-            if kept and kept.metadata.expires_at > self._app.now():
-                answer = lists.answer(
-                    kept, caller.user_id, body, "hit", started=started, degraded=degraded
-                )
-                self._app.servings.add(answer.recommendation_id)
-                return self._ok(request, answer, looked_up, cache="hit")
+        caller = await self._admission.caller(request)
         try:
-            answer = await asyncio.to_thread(
-                self._app.recommender.recommend,
-                caller.user_id,
-                body,
-                served,
-                degraded=degraded,
-                started=started,
-            )
+            body = await self._admission.body(request, RecommendRequest)
+        except ServiceProblem:
+            await self._admission.admit(request, caller)  # nonsense counts as a call too
+            raise
+        user_id = caller.user_id
+        served, _ = self._app.lineup.of(user_id)
+        plain = not (body.force_refresh or body.candidate_ids is not None)
+        field = served.cache_key(body) if plain else ""
+        found, redis_is_down = await self._admission.admit(request, caller, field)
+        away = {"redis_down"} if redis_is_down else set()
+        away |= self._app.away
+        if packed := self._kept(found):
+            if body.spotify_token:
+                self._app.history.begin(user_id, body.spotify_token)
+            return self._listed(request, packed, user_id, body, "hit", started=started, away=away)
+        with span("history"):
+            away |= await self._app.history.refreshed(user_id, body.spotify_token)
+        if body.candidate_ids is not None:  # nobody else's list would do, nothing is kept
+            packed, cache = await self._computed(user_id, body, started)
+        else:
+            reusable = "" if self._app.may_hold_outdated_lists else field
+            async with self._app.turns.turn(user_id, reusable) as found:
+                packed, cache = self._kept(found), "hit"
+                if packed is None:
+                    packed, cache = await self._computed(user_id, body, started)
+        return self._listed(request, packed, user_id, body, cache, started=started, away=away)
+
+    def _kept(self, found: bytes | None) -> PackedList | None:
+        """Return a list from the first cache, None unless it may be served."""
+        if found is None or self._app.may_hold_outdated_lists:
+            return None
+        packed = lists.unpack(found)
+        return packed if packed and packed.metadata.expires_at > self._app.now() else None
+
+    async def _computed(
+        self, user_id: str, body: RecommendRequest, started: float
+    ) -> tuple[PackedList, CacheResult]:
+        served, arm = self._app.lineup.of(user_id)
+        try:
+            with span("compute"):
+                return await self._within(
+                    started,
+                    lambda: self._app.recommender.recommend(
+                        user_id, body, served, arm=arm, shadow=self._app.lineup.unseen_by(user_id)
+                    ),
+                )
         except RecommenderError as error:
             raise ServiceProblem(422, str(error)) from None
-        except (OperationalError, PoolTimeoutError):
+
+    async def _within(self, started: float, work: Callable[[], T]) -> T:
+        """Return what a thread works out, before the call's deadline."""
+        left = DEADLINE_SECONDS - (time.perf_counter() - started)
+        try:
+            async with asyncio.timeout(max(left, 0.05)):
+                return await self._app.in_thread(work)
+        except (OperationalError, PoolTimeoutError, TimeoutError):
             DEGRADED.labels("postgres").inc()
             raise unavailable("the listeners' database") from None
-        if answer.metadata.cache == "hit":
-            self._app.servings.add(answer.recommendation_id)
-        return self._ok(request, answer, looked_up, cache=answer.metadata.cache)
+
+    def _listed(
+        self,
+        request: Request,
+        packed: PackedList,
+        user_id: str,
+        body: RecommendRequest,
+        cache: CacheResult,
+        *,
+        started: float,
+        away: set[str],
+    ) -> Response:
+        if cache == "hit":
+            self._app.servings.add(packed.recommendation_id)
+        self._app.cache.recommendations.count(cache)
+        content, n = lists.answer(
+            packed, user_id, body, cache, started=started, degraded=tuple(sorted(away))
+        )
+        count_list(cache, n)
+        request.state.cache = cache
+        return Response(content, media_type="application/json")
 
     async def feedback(self, request: Request) -> Response:
         """POST /v1/feedback."""
-        caller, body = await self._read(request, FeedbackRequest)
-        looked_up, _ = await self._admit(caller)
+        started = time.perf_counter()
+        caller, body = await self._admission.read(request, FeedbackRequest)
         received = Received(user_id=caller.user_id, received_at=self._app.now(), request=body)
-        answer = await asyncio.to_thread(self._app.accept_feedback, received)
+        answer = await self._accepted(received, started)
         if answer is None:
-            journalled = FeedbackResponse(
-                event_id=body.event_id, reward=None, q_value=None, state=None, duplicate=False
+            return json_response(
+                FeedbackResponse(
+                    event_id=body.event_id, reward=None, q_value=None, state=None, duplicate=False
+                ),
+                202,
             )
-            return self._ok(request, journalled, looked_up, status=202)
-        return self._ok(request, answer, looked_up)
+        if not answer.duplicate:
+            log.info(PROCESSED_FEEDBACK, body.feedback_type, answer.reward)
+            count_feedback(body)
+        return json_response(answer)
+
+    async def _accepted(self, received: Received, started: float) -> FeedbackResponse | None:
+        left = DEADLINE_SECONDS - (time.perf_counter() - started)
+        try:
+            async with asyncio.timeout(max(left, 0.05)):
+                return await self._app.in_thread(lambda: self._app.accept_feedback(received))
+        except TimeoutError:  # Postgres neither answers nor refuses: on disk it is as good
+            DEGRADED.labels("postgres").inc()
+            await asyncio.to_thread(self._app.journal_feedback, received)
+            return None
 
     async def personality(self, request: Request) -> Response:
         """POST /v1/personality."""
-        caller, body = await self._read(request, PersonalityRequest)
-        looked_up, _ = await self._admit(caller)
-        if (body.instrument is None) != (body.answers is None) or (
-            (body.instrument is None) == (body.scores is None)
-        ):
-            raise ServiceProblem(422, "send either instrument with answers, or scores")
-        if body.instrument is not None and body.answers is not None:
-            method: str = body.instrument
-            try:
-                assessment = score(method, body.answers)
-            except RecommenderError as error:
-                raise ServiceProblem(422, str(error)) from None
-        else:
-            method = "scores"
-            scores = {str(trait): value for trait, value in (body.scores or {}).items()}
-            assessment = Assessment(scores, dict.fromkeys(scores, 1.0))
-        if not assessment.scores:
-            raise ServiceProblem(422, "no trait could be scored: answer at least 80% of its items")
-        try:
-            await asyncio.to_thread(
-                self._app.assess, caller.user_id, assessment, method=method, answers=body.answers
-            )
-        except (OperationalError, PoolTimeoutError):
-            raise unavailable("the listeners' database") from None
-        answer = PersonalityResponse(
-            scores=assessment.scores,
-            confidence=Confidence(
-                overall=assessment.overall_confidence, traits=assessment.confidence
-            ),
-            method=method,
-        )
-        return self._ok(request, answer, looked_up)
-
-    async def docs(self, _: Request) -> Response:
-        """GET /docs.json."""
-        return Response(self._docs, media_type="application/json")
-
-    async def page(self, _: Request) -> Response:
-        """GET /."""
-        return HTMLResponse(self._page)
-
-    async def _read(self, request: Request, type_: type[T]) -> tuple[Caller, T]:
-        """Return who calls and what was sent; a body that makes no sense counts as a call too."""
-        caller = self._app.authenticator.authenticate(
-            request.headers.get("authorization"), request.headers.get(USER_HEADER)
-        )
-        try:
-            return caller, await _body(request, type_)
-        except ServiceProblem:
-            await self._admit(caller)
-            raise
-
-    async def _admit(self, caller: Caller, field: str = "") -> tuple[Lookup, bool]:
-        """Return what the limit and the list cache say, and whether Redis is down."""
-        limit = self._app.settings.user_rate_limit
-        found = await self._app.edge_cache.look_up(caller.user_id, limit=limit, field=field)
-        looked_up = found or self._app.local_limit.look_up(caller.user_id, limit=limit)
-        if not looked_up.allowed:
-            LIMITED.inc()
-            headers = self._limit_headers(looked_up)
-            seconds = headers["X-RateLimit-Reset"]
-            raise ServiceProblem(
-                429,
-                f"more than {limit} calls a minute: the next is free in {seconds} seconds",
-                headers | {"Retry-After": seconds},
-            )
-        return looked_up, found is None
-
-    def _limit_headers(self, looked_up: Lookup) -> dict[str, str]:
-        return {
-            "X-RateLimit-Limit": str(self._app.settings.user_rate_limit),
-            "X-RateLimit-Remaining": str(looked_up.remaining),
-            "X-RateLimit-Reset": str(math.ceil(looked_up.reset_ms / 1000)),
-        }
-
-    def _ok(
-        self,
-        request: Request,
-        answer: msgspec.Struct,
-        looked_up: Lookup,
-        *,
-        status: int = 200,
-        cache: str = "",
-    ) -> Response:
-        if cache:
-            LISTS.labels(cache).inc()
-            request.state.cache = cache
-        return Response(
-            msgspec.json.encode(answer),
-            status,
-            media_type="application/json",
-            headers=self._limit_headers(looked_up),
-        )
-
-
-async def _body(request: Request, type_: type[T]) -> T:
-    content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > LARGEST_BODY:
-            raise ServiceProblem(413, f"a body may hold {LARGEST_BODY} bytes at most")
-    try:
-        return msgspec.json.decode(bytes(content) or b"{}", type=type_)
-    except msgspec.DecodeError as error:
-        raise ServiceProblem(422, f"the body is not as /docs.json says: {error}") from None
-
-
-def _measured(route: str, endpoint: Endpoint) -> Endpoint:
-    async def measured(request: Request) -> Response:
         started = time.perf_counter()
+        caller, body = await self._admission.read(request, PersonalityRequest)
+        method, assessment = _assessed(body)
+        await self._within(
+            started,
+            lambda: self._app.assess(
+                caller.user_id, assessment, method=method, answers=body.answers
+            ),
+        )
+        return json_response(
+            PersonalityResponse(
+                scores=assessment.scores,
+                confidence=Confidence(
+                    overall=assessment.overall_confidence, traits=assessment.confidence
+                ),
+                method=method,
+            )
+        )
+
+
+def _assessed(body: PersonalityRequest) -> tuple[str, Assessment]:
+    """Return the method and the scores of an assessment.
+
+    Raises
+    ------
+    ServiceProblem
+        422 where it is neither answers nor scores, or no trait can be scored.
+    """
+    if (body.instrument is None) != (body.answers is None) or (
+        (body.instrument is None) == (body.scores is None)
+    ):
+        raise ServiceProblem(422, "send either instrument with answers, or scores")
+    if body.instrument is not None and body.answers is not None:
+        method: str = body.instrument
         try:
-            response = await endpoint(request)
-        except ServiceProblem as problem:
-            response = problem_response(problem)
-        cache = getattr(request.state, "cache", "")
-        LATENCY.labels(route, cache).observe(time.perf_counter() - started)
-        ANSWERS.labels(route, str(response.status_code)).inc()
-        return response
-
-    return measured
-
-
-async def _http_problem(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 - Starlette hands over what was registered
-    detail = {
-        404: "there is nothing at this address: see /docs.json",
-        405: "this address takes another method (calls of /v1 are POST): see /docs.json",
-    }.get(error.status_code, HTTPStatus(error.status_code).description)
-    return problem_response(ServiceProblem(error.status_code, detail, error.headers))
-
-
-async def _broken(request: Request, _: Exception) -> Response:
-    """Answer for what nobody expected; Starlette hands the exception on to the log after this."""
-    route = request.url.path if request.url.path in CALLS else "other"
-    ANSWERS.labels(route, "500").inc()
-    return problem_response(ServiceProblem(500, "something broke that should not have"))
+            assessment = score(method, body.answers)
+        except RecommenderError as error:
+            raise ServiceProblem(422, str(error)) from None
+    else:
+        method = "scores"
+        scores = {str(trait): value for trait, value in (body.scores or {}).items()}
+        assessment = Assessment(scores, dict.fromkeys(scores, 1.0))
+    if not assessment.scores:
+        raise ServiceProblem(422, "no trait could be scored: answer at least 80% of its items")
+    return method, assessment

@@ -5,10 +5,14 @@ import gc
 import logging
 import os
 import signal
+import sys
 import time
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -18,24 +22,42 @@ from features.catalogue import build_id, load_catalogue
 from features.database import connect, mlflow_uri
 from features.settings import Settings
 from features.users import ensure_user, revise, revised_since
-from recommender.errors import ModelFormatError
 from recommender.questionnaires import Assessment
-from recommender.scoring import Scorer
+from serving.acting import ActingLog
+from serving.admission import Admission
 from serving.auth import Authenticator
 from serving.cache import LIST_SECONDS, AsyncEdgeCache, Cache
+from serving.connections import ask_whether_cluster, in_use
 from serving.feedback import CLOCKS_DIFFER, FeedbackLog, Received, check
+from serving.history import History, HistorySource, NoSource
 from serving.journal import Journal
+from serving.lineup import Lineup
 from serving.list_building import RankingSettings
-from serving.metrics import DEGRADED, MODEL_REFUSED
-from serving.model_registry import champion_version, load_champion, open_registry
+from serving.metrics import DEGRADED, POOL_IN_USE, POOL_SIZE, QUEUE_DEPTH, REDIS_MEMORY
+from serving.model_copies import ModelCopies
+from serving.model_registry import open_registry
 from serving.problems import ServiceProblem, unavailable
+from serving.query_times import measure_queries
 from serving.rate_limit import LocalLimit
 from serving.recommend import Recommender
 from serving.schemas import FeedbackResponse
 from serving.served import Served
 from serving.servings import Servings
+from serving.shadow import Shadows
+from serving.turns import Turns
+from serving.versions import Versions
+
+T = TypeVar("T")
 
 REFRESH_SECONDS = 2.0
+DEADLINE_SECONDS = 2.5
+"""For what an answer waits for: it must be there within 3 s, whatever the outside does."""
+
+THREADS = 8
+"""Computations at a time: as many as have a connection to Postgres."""
+
+STATEMENT_MS = 2_000
+MEMORY_ROUNDS = 5
 
 log = logging.getLogger("bondhu")
 
@@ -44,66 +66,108 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+def _end_process() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 class Application:
     """One worker's resources.
 
     Parameters
     ----------
     settings
-        With `database_url`, `redis_url` and `bondhu_jwt_secret` set.
+        With `database_url` and `redis_url` set.
     workers
         How many workers share the limits on connections.
+    history
+        Where histories are brought up to date from; None: nowhere.
+    end
+        Ends this process, so that another takes its place.
     """
 
     def __init__(
-        self, settings: Settings, *, workers: int = 1, now: Callable[[], datetime] = _now
+        self,
+        settings: Settings,
+        *,
+        workers: int = 1,
+        now: Callable[[], datetime] = _now,
+        history: HistorySource | None = None,
+        end: Callable[[], None] = _end_process,
     ) -> None:
         if settings.database_url is None or settings.redis_url is None:
             raise ValueError("a worker needs DATABASE_URL and REDIS_URL: use 'bondhu serve'")
-        if settings.bondhu_jwt_secret is None:
-            raise ValueError(
-                "BONDHU_JWT_SECRET is not set: the service refuses to start without a way to tell"
-                " who calls"
-            )
-        # Four shares a worker: two for the edge, and one for each database of computations.
-        connections = settings.redis_max_connections // (4 * workers)
+        # Six shares a worker: two for the edge, and one for each database of computations.
+        connections = settings.redis_max_connections // (6 * workers)
         if connections == 0:
             raise ValueError(
                 f"REDIS_MAX_CONNECTIONS {settings.redis_max_connections} is too little for"
-                f" {workers} workers: each needs 4"
+                f" {workers} workers: each needs 6"
             )
         self.settings = settings
         self.now = now
-        self.engine = connect(settings.database_url, pool_size=8)
+        self.engine = connect(
+            settings.database_url,
+            pool_size=THREADS,
+            connect_timeout_seconds=2,
+            pool_timeout_seconds=1.0,
+            statement_timeout_ms=STATEMENT_MS,
+        )
+        measure_queries(self.engine)
+        # Loading a catalogue takes longer than a call may, and must not take a call's connection.
+        self.loading_engine = connect(settings.database_url, pool_size=1)
         self.registry = open_registry(
             settings.mlflow_tracking_uri or mlflow_uri(settings.database_url)
         )
-        self.cache = Cache(settings.redis_url, connections=connections)
-        self.edge_cache = AsyncEdgeCache(settings.redis_url, connections=2 * connections)
+        is_cluster = ask_whether_cluster(settings.redis_url)
+        self._kind_of_redis_is_known = is_cluster is not None
+        self.cache = Cache(
+            settings.redis_url, connections=connections, cluster=bool(is_cluster), now=now
+        )
+        self.edge_cache = AsyncEdgeCache(
+            settings.redis_url, connections=2 * connections, cluster=bool(is_cluster)
+        )
+        self.turns = Turns(self.edge_cache)
         self.local_limit = LocalLimit(lambda: int(time.monotonic() * 1000))
-        self.authenticator = Authenticator(settings.bondhu_jwt_secret.get_secret_value())
-        self.servings = Servings(self.engine, now=now)
+        secret = settings.bondhu_jwt_secret
+        self.acting = ActingLog(self.loading_engine, now=now)
+        self.admission = Admission(
+            Authenticator(secret.get_secret_value() if secret else None, settings.supabase_url),
+            self.edge_cache,
+            self.local_limit,
+            self.acting,
+            limit=settings.user_rate_limit,
+        )
+        self.history = History(history or NoSource())
+        self.servings = Servings(self.loading_engine, now=now)
+        ranking = RankingSettings(
+            candidates=settings.bondhu_candidates_max,
+            exploration=settings.bondhu_exploration,
+            exclude_heard=settings.bondhu_exclude_heard,
+            exclude_shown=settings.bondhu_exclude_shown,
+        )
+        self.shadows = Shadows(self.loading_engine, ranking, now=now)
         self.recommender = Recommender(
-            self.engine,
-            self.cache,
-            RankingSettings(
-                candidates=settings.bondhu_candidates_max,
-                exploration=settings.bondhu_exploration,
-                exclude_heard=settings.bondhu_exclude_heard,
-                exclude_shown=settings.bondhu_exclude_shown,
-            ),
-            now=now,
-            new_id=uuid.uuid4,
+            self.engine, self.cache, ranking, self.shadows, now=now, new_id=uuid.uuid4
         )
         self.feedback_log = FeedbackLog(self.engine, self.cache, flush=self.servings.flush)
         self.journal = Journal(settings.home / "journal") if settings.bondhu_journal else None
+        self.versions = Versions(
+            self.registry,
+            ModelCopies(settings.home / "models"),
+            share=settings.bondhu_challenger_share,
+            shadow_share=settings.bondhu_shadow_share,
+        )
         self.away: frozenset[str] = frozenset()
         self._look_back_to: datetime | None = now() - timedelta(seconds=LIST_SECONDS)
-        self._served: Served | None = None
+        self._lineup: Lineup | None = None
         self._refresher: asyncio.Task[None] | None = None
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="bondhu")
+        self._rounds = 0
+        self._end = end
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
-    def served(self) -> Served:
+    def lineup(self) -> Lineup:
         """The versions that answers are made with now.
 
         Raises
@@ -111,9 +175,14 @@ class Application:
         ServiceProblem
             503 before `open` is done.
         """
-        if self._served is None:
+        if self._lineup is None:
             raise ServiceProblem(503, "the service is starting", {"Retry-After": "1"})
-        return self._served
+        return self._lineup
+
+    @property
+    def served(self) -> Served:
+        """The champion's versions; raises as `lineup` does."""
+        return self.lineup.champion
 
     @property
     def may_hold_outdated_lists(self) -> bool:
@@ -122,30 +191,43 @@ class Application:
 
     async def open(self) -> None:
         """Load what is served, and keep it fresh from now on."""
-        self._served = await asyncio.to_thread(self._load)
+        self._loop = asyncio.get_running_loop()
+        self._lineup = await asyncio.to_thread(self._load)
         await asyncio.to_thread(self._reconcile)
         # What was imported and loaded stays for good: without this, full collections walk it all
         # and stop the loop for 100 ms and more.
         gc.collect()
         gc.freeze()
         gc.set_threshold(2_000, 25, 1_000)
+        # A computation must not keep the loop from a cached answer for long.
+        sys.setswitchinterval(0.001)
         self._refresher = asyncio.create_task(self._refresh_forever())
-        self._refresher.add_done_callback(_end_worker)
+        self._refresher.add_done_callback(self._ended)
 
     async def close(self) -> None:
         """Tell what is pending, and let all connections go."""
         if self._refresher:
             self._refresher.cancel()
+        await self.history.close()
         await asyncio.to_thread(self._house_keep)
+        await asyncio.to_thread(self._threads.shutdown, wait=False, cancel_futures=True)
         await self.edge_cache.close()
         self.cache.close()
         self.registry.close()
+        self.loading_engine.dispose()
         self.engine.dispose()
 
-    def _load(self) -> Served:
-        return Served.of(
-            load_catalogue(self.engine), load_champion(self.registry, "scorer", Scorer)
-        )
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Return what a thread of this worker's own works out, the request's id being carried on.
+
+        Cancelled before its turn, it never begins: what nobody waits for any more is not done.
+        """
+        context = copy_context()
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, lambda: context.run(work))
+
+    def _load(self) -> Lineup:
+        return self.versions.open(load_catalogue(self.loading_engine))
 
     async def _refresh_forever(self) -> None:
         while True:
@@ -170,14 +252,54 @@ class Application:
                 if told:
                     log.info("Told Postgres %d journalled feedbacks", told)
             self.servings.flush()
+            self.acting.flush()
             self._reconcile()
-            if not self._swap():
-                away.add("model_stale")
+            self._swap()
+            self.shadows.work()
         except (OperationalError, PoolTimeoutError) as error:
             DEGRADED.labels("postgres").inc()
             away.add("postgres_down")
             log.warning("PostgreSQL is away, trying again: %s", str(error).splitlines()[0])
+        if self.versions.is_stale:
+            away.add("model_stale")
         self.away = frozenset(away)
+        self._ask_redis()
+        self._gauge()
+        self._rounds += 1
+
+    def _ask_redis(self) -> None:
+        """Tell Redis the caches' counts; where it was away at the start, find out what it is."""
+        for cache in self.cache.named:
+            cache.tell_counts()
+        if not self._kind_of_redis_is_known:
+            is_cluster = ask_whether_cluster(str(self.settings.redis_url))
+            if is_cluster is not None:
+                self._kind_of_redis_is_known = True
+                if is_cluster and self._loop is not None:
+                    self.cache.reopen(cluster=True)
+                    reopened = self.edge_cache.reopen(cluster=True)
+                    asyncio.run_coroutine_threadsafe(reopened, self._loop).result()
+        if self._rounds % MEMORY_ROUNDS == 0 and (used := self.cache.memory_bytes()) is not None:
+            REDIS_MEMORY.set(used)
+
+    def _gauge(self) -> None:
+        """Show how full pools and queues are."""
+        pool = self.engine.pool
+        POOL_IN_USE.labels("postgres").set(pool.checkedout())  # type: ignore[attr-defined]
+        POOL_SIZE.labels("postgres").set(2 * THREADS)
+        POOL_IN_USE.labels("redis").set(in_use(self.edge_cache.client))
+        POOL_SIZE.labels("redis").set(self.settings.redis_max_connections)
+        for queue, depth in self.queue_depths().items():
+            QUEUE_DEPTH.labels(queue).set(depth)
+
+    def queue_depths(self) -> dict[str, int]:
+        """Return how much waits to be told, by queue."""
+        return {
+            "journal": self.journal.waiting() if self.journal else 0,
+            "servings": len(self.servings),
+            "acting": len(self.acting),
+            "shadows": len(self.shadows),
+        }
 
     def _reconcile(self) -> None:
         """Outdate lists in Redis that are outdated in Postgres only.
@@ -191,29 +313,22 @@ class Application:
         if self._look_back_to is None or not is_there:
             return
         self.cache.has_missed = False
-        with self.engine.connect() as connection:
+        with self.loading_engine.connect() as connection:
             revised = revised_since(connection, self._look_back_to)
         if all(self.cache.outdate_lists(user_id, revision) for user_id, revision in revised):
             self._look_back_to = None
 
-    def _swap(self) -> bool:
-        """Take over a new build and a new champion; return False if the champion is refused."""
-        now, is_fresh = self.served, True
-        named, scorer = now.catalogue, now.scorer
-        if build_id(self.engine) != named.build_id:
-            named = load_catalogue(self.engine)
-        try:
-            if champion_version(self.registry, "scorer") != scorer.version:
-                scorer = load_champion(self.registry, "scorer", Scorer)
-        except ModelFormatError as error:
-            is_fresh = False
-            if "model_stale" not in self.away:
-                MODEL_REFUSED.inc()
-                log.error("Keeping scorer %d: %s", scorer.version, error)
-        if named is not now.catalogue or scorer is not now.scorer:
-            self._served = Served.of(named, scorer)
-            log.info("Now serving scorer %d on %s", scorer.version, self._served.catalogue_version)
-        return is_fresh
+    def _swap(self) -> None:
+        """Take over a new build, a new champion or challenger: one reference is exchanged."""
+        named = self.served.catalogue
+        if build_id(self.loading_engine) != named.build_id:
+            named = load_catalogue(self.loading_engine)
+        fresh = self.versions.refreshed(named)
+        if fresh is not None:
+            self._lineup = fresh
+            log.info(
+                "Now serving %s on %s", fresh.champion.models, fresh.champion.catalogue_version
+            )
 
     def accept_feedback(self, received: Received) -> FeedbackResponse | None:
         """Append a feedback; None once it is on disk only, Postgres being away.
@@ -230,12 +345,24 @@ class Application:
             if self.journal is None:
                 raise unavailable("the feedback log") from None
             log.warning("Journalling feedback, PostgreSQL is away: %s", str(error).splitlines()[0])
+        self.journal_feedback(received)
+        return None
+
+    def journal_feedback(self, received: Received) -> None:
+        """Put a feedback on disk.
+
+        Raises
+        ------
+        ServiceProblem
+            404 or 422, or 503 where nothing durable is within reach.
+        """
+        if self.journal is None:
+            raise unavailable("the feedback log")
         check(received, self.served)
         try:
             self.journal.append(received)
         except OSError:
             raise unavailable("a durable place for feedback") from None
-        return None
 
     def assess(
         self, user_id: str, assessment: Assessment, *, method: str, answers: list[int | None] | None
@@ -250,9 +377,13 @@ class Application:
             revision = revise(connection, user_id)
         self.cache.outdate_lists(user_id, revision)
 
+    def forget(self, user_id: str) -> None:
+        """Let go of what this worker holds about a listener beside its stores."""
+        self.acting.forget(user_id)
+        self.local_limit.forget(user_id)
 
-def _end_worker(refresher: "asyncio.Task[None]") -> None:
-    """End a worker whose housekeeping broke: a fresh one is better than one that goes stale."""
-    if not refresher.cancelled() and (error := refresher.exception()):
-        log.critical("Housekeeping broke, the worker ends", exc_info=error)
-        os.kill(os.getpid(), signal.SIGTERM)
+    def _ended(self, refresher: "asyncio.Task[None]") -> None:
+        """End a worker whose housekeeping broke: a fresh one is better than one that goes stale."""
+        if not refresher.cancelled() and (error := refresher.exception()):
+            log.critical("Housekeeping broke, the worker ends", exc_info=error)
+            self._end()

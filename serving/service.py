@@ -13,9 +13,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from features.settings import read_settings
 from serving import api
 from serving.application import Application
+from serving.logs import open_log
+from serving.tracing import close_tracing, open_tracing
 
 if TYPE_CHECKING:
-    from starlette.applications import Starlette
+    from opentelemetry.sdk.trace import TracerProvider
 
 BENTOML_PATHS = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
 
@@ -23,7 +25,7 @@ BENTOML_PATHS = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
 class Edge:
     """The outermost ASGI application of a worker."""
 
-    def __init__(self, bento: ASGIApp, calls: "Starlette") -> None:
+    def __init__(self, bento: ASGIApp, calls: ASGIApp) -> None:
         self._bento = bento
         self._calls = calls
 
@@ -39,10 +41,25 @@ class EdgeService(Service):  # type: ignore[misc]
     """A service whose workers answer through `Edge`; `to_asgi` is what a worker calls."""
 
     application: Application | None = None
+    tracing: "TracerProvider | None" = None
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
-        """Open nothing yet; BentoML's start-up hook does."""
+        """Open nothing yet; BentoML's start-up hook does.
+
+        Raises
+        ------
+        ValueError
+            There is no way to tell who calls.
+        """
         settings = read_settings()
+        if settings.bondhu_jwt_secret is None and settings.supabase_url is None:
+            raise ValueError(
+                "neither BONDHU_JWT_SECRET nor SUPABASE_URL is set: the service refuses to start"
+                " without a way to tell who calls"
+            )
+        open_log(settings.bondhu_log_level)
+        if settings.otel_exporter_otlp_endpoint:
+            self.tracing = open_tracing(settings.otel_exporter_otlp_endpoint)
         workers = self.config.get("workers", 1)
         self.application = Application(settings, workers=workers if workers != "cpu_count" else 8)
         return Edge(super().to_asgi(is_main), api.build(self.application))
@@ -67,6 +84,8 @@ class Bondhu:
     async def close(self) -> None:
         """Let everything go."""
         await self._application.close()
+        if self.bento_service.tracing is not None:
+            close_tracing(self.bento_service.tracing)
 
 
 service = EdgeService(
