@@ -6,11 +6,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from typing import TypeVar
 
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
@@ -20,12 +16,13 @@ from recommender.errors import RecommenderError
 from recommender.questionnaires import Assessment, score
 from serving import counterfactuals, lists, operations, own_data
 from serving.admission import json_response
-from serving.application import DEADLINE_SECONDS, Application
+from serving.application import Application
 from serving.engagement import count_feedback, count_list
 from serving.feedback import Received
+from serving.listing import seconds_left
 from serving.lists import CacheResult, PackedList
 from serving.metrics import DEGRADED
-from serving.problems import ServiceProblem, unavailable
+from serving.problems import ServiceProblem
 from serving.schemas import (
     Confidence,
     FeedbackRequest,
@@ -36,9 +33,6 @@ from serving.schemas import (
     RecommendResponse,
 )
 from serving.surface import Route, surface
-from serving.tracing import span
-
-T = TypeVar("T")
 
 log = logging.getLogger("bondhu")
 
@@ -102,60 +96,18 @@ class _Api:
         except ServiceProblem:
             await self._admission.admit(request, caller)  # nonsense counts as a call too
             raise
-        user_id = caller.user_id
-        served, _ = self._app.lineup.of(user_id)
-        plain = not (body.force_refresh or body.candidate_ids is not None)
-        field = served.cache_key(body) if plain else ""
+        user_id, listing = caller.user_id, self._app.listing
+        field = listing.field(user_id, body)
         found, redis_is_down = await self._admission.admit(request, caller, field)
-        away = {"redis_down"} if redis_is_down else set()
-        away |= self._app.away
-        if packed := self._kept(found):
-            if body.spotify_token:
-                self._app.history.begin(user_id, body.spotify_token)
-            return self._listed(request, packed, user_id, body, "hit", started=started, away=away)
-        with span("history"):
-            away |= await self._app.history.refreshed(user_id, body.spotify_token)
-        if body.candidate_ids is not None:  # nobody else's list would do, nothing is kept
-            packed, cache = await self._computed(user_id, body, started)
+        away = self._app.away | ({"redis_down"} if redis_is_down else set())
+        cache: CacheResult = "hit"
+        packed = listing.kept(found)
+        if packed is not None:
+            listing.refresh_behind(user_id, body.spotify_token)
         else:
-            reusable = "" if self._app.may_hold_outdated_lists else field
-            async with self._app.turns.turn(user_id, reusable) as found:
-                packed, cache = self._kept(found), "hit"
-                if packed is None:
-                    packed, cache = await self._computed(user_id, body, started)
+            packed, cache, without = await listing.make(user_id, body, field, started=started)
+            away |= without
         return self._listed(request, packed, user_id, body, cache, started=started, away=away)
-
-    def _kept(self, found: bytes | None) -> PackedList | None:
-        """Return a list from the first cache, None unless it may be served."""
-        if found is None or self._app.may_hold_outdated_lists:
-            return None
-        packed = lists.unpack(found)
-        return packed if packed and packed.metadata.expires_at > self._app.now() else None
-
-    async def _computed(
-        self, user_id: str, body: RecommendRequest, started: float
-    ) -> tuple[PackedList, CacheResult]:
-        served, arm = self._app.lineup.of(user_id)
-        try:
-            with span("compute"):
-                return await self._within(
-                    started,
-                    lambda: self._app.recommender.recommend(
-                        user_id, body, served, arm=arm, shadow=self._app.lineup.unseen_by(user_id)
-                    ),
-                )
-        except RecommenderError as error:
-            raise ServiceProblem(422, str(error)) from None
-
-    async def _within(self, started: float, work: Callable[[], T]) -> T:
-        """Return what a thread works out, before the call's deadline."""
-        left = DEADLINE_SECONDS - (time.perf_counter() - started)
-        try:
-            async with asyncio.timeout(max(left, 0.05)):
-                return await self._app.in_thread(work)
-        except (OperationalError, PoolTimeoutError, TimeoutError):
-            DEGRADED.labels("postgres").inc()
-            raise unavailable("the listeners' database") from None
 
     def _listed(
         self,
@@ -166,7 +118,7 @@ class _Api:
         cache: CacheResult,
         *,
         started: float,
-        away: set[str],
+        away: frozenset[str],
     ) -> Response:
         if cache == "hit":
             self._app.servings.add(packed.recommendation_id)
@@ -197,9 +149,8 @@ class _Api:
         return json_response(answer)
 
     async def _accepted(self, received: Received, started: float) -> FeedbackResponse | None:
-        left = DEADLINE_SECONDS - (time.perf_counter() - started)
         try:
-            async with asyncio.timeout(max(left, 0.05)):
+            async with asyncio.timeout(seconds_left(started)):
                 return await self._app.in_thread(lambda: self._app.accept_feedback(received))
         except TimeoutError:  # Postgres neither answers nor refuses: on disk it is as good
             DEGRADED.labels("postgres").inc()
@@ -211,7 +162,7 @@ class _Api:
         started = time.perf_counter()
         caller, body = await self._admission.read(request, PersonalityRequest)
         method, assessment = _assessed(body)
-        await self._within(
+        await self._app.listing.within(
             started,
             lambda: self._app.assess(
                 caller.user_id, assessment, method=method, answers=body.answers

@@ -3,12 +3,13 @@
 import asyncio
 import gc
 import logging
+import math
 import os
 import signal
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,7 @@ from typing import TypeVar
 from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from features.assessments import save_assessment
+from features.assessments import active_scores, save_assessment
 from features.catalogue import build_id, load_catalogue
 from features.database import connect, mlflow_uri
 from features.settings import Settings
@@ -33,6 +34,7 @@ from serving.history import History, HistorySource, NoSource
 from serving.journal import Journal
 from serving.lineup import Lineup
 from serving.list_building import RankingSettings
+from serving.listing import Listing
 from serving.metrics import DEGRADED, POOL_IN_USE, POOL_SIZE, QUEUE_DEPTH, REDIS_MEMORY
 from serving.model_copies import ModelCopies
 from serving.model_registry import open_registry
@@ -50,9 +52,6 @@ from serving.versions import Versions
 T = TypeVar("T")
 
 REFRESH_SECONDS = 2.0
-DEADLINE_SECONDS = 2.5
-"""For what an answer waits for: it must be there within 3 s, whatever the outside does."""
-
 THREADS = 8
 """Computations at a time: as many as have a connection to Postgres."""
 
@@ -127,6 +126,7 @@ class Application:
             settings.redis_url, connections=2 * connections, cluster=bool(is_cluster)
         )
         self.turns = Turns(self.edge_cache)
+        self.listing = Listing(self)
         self.local_limit = LocalLimit(lambda: int(time.monotonic() * 1000))
         secret = settings.bondhu_jwt_secret
         self.acting = ActingLog(self.loading_engine, now=now)
@@ -376,6 +376,14 @@ class Application:
             )
             revision = revise(connection, user_id)
         self.cache.outdate_lists(user_id, revision)
+
+    def is_profile(self, user_id: str, scores: Mapping[str, float]) -> bool:
+        """Return whether a listener's active assessment has these scores."""
+        with self.engine.connect() as connection:
+            stored = active_scores(connection, user_id)
+        return stored.keys() == scores.keys() and all(
+            math.isclose(stored[trait], value, abs_tol=1e-3) for trait, value in scores.items()
+        )
 
     def forget(self, user_id: str) -> None:
         """Let go of what this worker holds about a listener beside its stores."""

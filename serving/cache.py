@@ -135,6 +135,15 @@ class AsyncEdgeCache:
             return None
         return Lookup(bool(allowed), int(remaining), int(reset), value)
 
+    async def peek(self, user_id: str, field: str) -> bytes | None:
+        """Return the list at `field` without counting a call; None while Redis is away."""
+        try:
+            found = await self.client.hget(tagged("lists", user_id), field)
+        except redis.RedisError:
+            DEGRADED.labels("redis").inc()
+            return None
+        return found if isinstance(found, bytes) else None
+
     async def take_turn(
         self, user_id: str, token: bytes, *, field: str, milliseconds: int
     ) -> tuple[bool, bytes | None]:

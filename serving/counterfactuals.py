@@ -24,7 +24,8 @@ from recommender.ranking import Rules, rank
 from recommender.scoring import Weights
 from recommender.tracks import Catalogue
 from serving.admission import json_response
-from serving.application import DEADLINE_SECONDS, Application
+from serving.application import Application
+from serving.listing import seconds_left
 from serving.problems import ServiceProblem, unavailable
 from serving.schemas import (
     ExplainRequest,
@@ -62,9 +63,8 @@ class _Explaining:
         started = time.perf_counter()
         caller, body = await self._app.admission.read(request, ExplainRequest)
         catalogue = self._app.served.catalogue.catalogue
-        left = DEADLINE_SECONDS - (time.perf_counter() - started)
         try:
-            async with asyncio.timeout(left):
+            async with asyncio.timeout(seconds_left(started)):
                 answer = await self._app.in_thread(
                     lambda: self._explained(catalogue, caller.user_id, body)
                 )

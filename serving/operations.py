@@ -11,9 +11,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from serving.admission import json_response
-from serving.application import DEADLINE_SECONDS, Application
+from serving.application import Application
 from serving.criteria import criteria
 from serving.docs import openapi
+from serving.listing import DEADLINE_SECONDS
 from serving.problems import ServiceProblem, unavailable
 from serving.schemas import (
     CacheFigures,

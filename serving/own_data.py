@@ -15,7 +15,8 @@ from features.standing import load_standing
 from features.users import ensure_user
 from serving import erasure
 from serving.admission import json_response
-from serving.application import DEADLINE_SECONDS, Application
+from serving.application import Application
+from serving.listing import DEADLINE_SECONDS
 from serving.problems import unavailable
 from serving.schemas import (
     DeletionReceipt,
