@@ -193,6 +193,7 @@ class Application:
         """Load what is served, and keep it fresh from now on."""
         self._loop = asyncio.get_running_loop()
         self._lineup = await asyncio.to_thread(self._load)
+        self.away = frozenset({"model_stale"} if self.versions.is_stale else ())
         await asyncio.to_thread(self._reconcile)
         # What was imported and loaded stays for good: without this, full collections walk it all
         # and stop the loop for 100 ms and more.

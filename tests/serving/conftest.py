@@ -1,14 +1,22 @@
 """A small world, and the settings of a service on it."""
 
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import redis
 import sqlalchemy as sa
 from pydantic import SecretStr
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 from serving_world import SECRET, register
 
 from features.settings import Settings
+from pipelines.servers.redis import _program
 from recommender.audio import FEATURES
 from recommender.scoring import PRIOR
 
@@ -76,6 +84,28 @@ def settings(world: sa.Engine, database_url: str, redis_url: str, tmp_path: Path
         bondhu_exploration=0.0,
         user_rate_limit=1000,
     )
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A cluster of one node that has every slot."""
+    with socket.socket() as one, socket.socket() as two:
+        one.bind(("127.0.0.1", 0))
+        two.bind(("127.0.0.1", 0))
+        port, bus = one.getsockname()[1], two.getsockname()[1]
+    folder = tmp_path_factory.mktemp("cluster")
+    command = [str(_program()), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
+    command += ["--cluster-enabled", "yes", "--cluster-port", str(bus), "--save", ""]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        with redis.Redis(port=port, retry=Retry(ConstantBackoff(0.05), 100)) as client:
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            while client.cluster("info")["cluster_state"] != "ok":  # type: ignore[index]
+                time.sleep(0.02)
+        yield f"redis://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
 
 
 @pytest.fixture

@@ -18,12 +18,15 @@ from recommender.scoring import Scorer
 from serving import api
 from serving.application import Application
 from serving.auth import issue_token
+from serving.history import HistorySource
 
 SECRET = "a secret of more than thirty-two bytes"
 
 
-def register(engine: sa.Engine, folder: Path, version: int, scorer: Scorer) -> None:
-    """Make a scorer version and its champion as MLflow's registry stores them."""
+def register(
+    engine: sa.Engine, folder: Path, version: int, scorer: Scorer, alias: str = "champion"
+) -> None:
+    """Register a scorer version under an alias, as MLflow's registry stores them."""
     artifacts = folder / f"m-{version}" / "artifacts"
     artifacts.mkdir(parents=True)
     content = scorer.to_json()
@@ -54,10 +57,10 @@ def register(engine: sa.Engine, folder: Path, version: int, scorer: Scorer) -> N
         )
         connection.execute(
             sa.text(
-                "INSERT INTO mlflow.registered_model_aliases VALUES ('champion', :version,"
+                "INSERT INTO mlflow.registered_model_aliases VALUES (:alias, :version,"
                 " 'scorer') ON CONFLICT (name, alias) DO UPDATE SET version = excluded.version"
             ),
-            {"version": version},
+            {"version": version, "alias": alias},
         )
 
 
@@ -79,15 +82,16 @@ class Client:
         )
 
     async def post(
-        self, path: str, body: Any = None, *, user: str = "ada", **headers: str
+        self, path: str, body: Any = None, *, user: str = "ada", admin: bool = False, **headers: str
     ) -> httpx.Response:
-        token = issue_token(SECRET, user, now=int(datetime.now(UTC).timestamp()))
+        now = int(datetime.now(UTC).timestamp())
+        token = issue_token(SECRET, user, now=now, admin=admin)
         return await self._http.post(
             path, json=body or {}, headers={"Authorization": f"Bearer {token}"} | headers
         )
 
-    async def get(self, path: str) -> httpx.Response:
-        return await self._http.get(path)
+    async def get(self, path: str, **headers: str) -> httpx.Response:
+        return await self._http.get(path, headers=headers)
 
     async def recommend(self, body: Any = None, *, user: str = "ada") -> dict[str, Any]:
         answer = await self.post("/v1/recommend", body, user=user)
@@ -103,8 +107,8 @@ class Client:
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Client]:
-    application = Application(settings)
+async def opened(settings: Settings, history: HistorySource | None = None) -> AsyncIterator[Client]:
+    application = Application(settings, history=history)
     await application.open()
     try:
         yield Client(application)
