@@ -10,7 +10,7 @@ from sqlalchemy.exc import OperationalError
 from features.database import DatabaseUnavailableError
 from features.imports import InputError
 from features.settings import SettingsError
-from pipelines.commands import features, imports, models, servers, service, train
+from pipelines.commands import features, imports, models, rights, servers, service, train
 from pipelines.servers import ServerError
 from pipelines.serving_process import ServiceError
 from recommender.errors import RecommenderError
@@ -32,6 +32,8 @@ for command in (
     service.serve,
     service.token,
     service.demo,
+    rights.export_user,
+    rights.delete_user,
 ):
     app.command()(command)
 

@@ -100,7 +100,7 @@ def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     try:
         with redis.Redis(port=port, retry=Retry(ConstantBackoff(0.05), 100)) as client:
             client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-            while client.cluster("info")["cluster_state"] != "ok":  # type: ignore[index]
+            while client.cluster("info")["cluster_state"] != "ok":
                 time.sleep(0.02)
         yield f"redis://127.0.0.1:{port}"
     finally:

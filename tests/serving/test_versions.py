@@ -13,6 +13,7 @@ from serving_world import PERSONAL, opened, register
 
 from features.settings import Settings
 from recommender.cold_start import Stage
+from recommender.errors import ModelFormatError
 from recommender.scoring import PRIOR, Scorer
 from serving import golden
 from serving.lineup import place
@@ -65,7 +66,7 @@ async def test_a_champion_that_fails_the_golden_request_is_refused_loudly(
         for _ in range(3):
             client.application._house_keep()
         answer = await client.recommend()
-        stats = (await client.post("/v1/stats", admin=True)).json()["models"]
+        stats = (await client.ask_as_admin("/v1/stats")).json()["models"]
     assert answer["metadata"]["models"] == {"scorer": 1}
     assert "model_stale" in answer["metadata"]["degraded"]
     errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
@@ -103,7 +104,7 @@ async def test_the_golden_request_finds_scores_that_are_no_sums(
             return honest(**fields | {"score": fields["score"] + 0.01})
 
         monkeypatch.setattr(ranking, "Ranking", crooked)
-        with pytest.raises(golden.ModelFormatError, match="not the sum of parts"):
+        with pytest.raises(ModelFormatError, match="not the sum of parts"):
             golden.check(served)
 
 
