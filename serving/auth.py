@@ -139,7 +139,10 @@ class Authenticator:
         if "service" not in holder.roles:
             raise ServiceProblem(403, "only a token with role service may send X-Bondhu-User")
         # A backend acts as the listener: what is the administrator's stays the administrator's.
-        return Caller(_id(_header(acting_for)), is_admin=False, acting=_id(holder.subject))
+        user_id = _header(acting_for)
+        if not _is_id(user_id):
+            raise ServiceProblem(422, "X-Bondhu-User: a listener's id has 1 to 128 characters")
+        return Caller(user_id, is_admin=False, acting=_id(holder.subject))
 
     async def _check(self, token: str) -> _Holder:
         self._known.pop(token, None)
@@ -211,11 +214,15 @@ def _header(value: str) -> str:
 
 
 def _id(user_id: str) -> str:
-    # A lone surrogate, which JSON can write, is no text that a database can hold.
-    storable = user_id.encode(errors="replace").decode() == user_id
-    if not 1 <= len(user_id) <= LONGEST_USER_ID or "\0" in user_id or not storable:
+    if not _is_id(user_id):
         raise _unauthorized("a listener's id has 1 to 128 characters")
     return user_id
+
+
+def _is_id(user_id: str) -> bool:
+    # A lone surrogate, which JSON can write, is no text that a database can hold.
+    storable = user_id.encode(errors="replace").decode() == user_id
+    return 1 <= len(user_id) <= LONGEST_USER_ID and "\0" not in user_id and storable
 
 
 def _unauthorized(detail: str) -> ServiceProblem:

@@ -17,6 +17,13 @@ LIMIT_HEADERS = {
     "X-RateLimit-Remaining": "Calls left in this minute",
     "X-RateLimit-Reset": "Seconds until a slot is free",
 }
+ACTING_HEADER = {
+    "name": "X-Bondhu-User",
+    "in": "header",
+    "required": False,
+    "description": "The listener that a backend with role = service acts for",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 128},
+}
 LIMITED = frozenset({200, 202, 404, 413, 422, 429})
 """What is answered after the limit was asked."""
 
@@ -83,6 +90,7 @@ def _operation(route: Route, ref: Mapping[type, Any]) -> dict[str, Any]:
     }
     if route.needs_token:
         operation["security"] = [{"token": []}]
+        operation["parameters"] = [ACTING_HEADER]
     if route.request is not None:
         body: dict[str, Any] = {"schema": ref[route.request]}
         if shown := examples.BODIES.get(route.path):
