@@ -44,7 +44,8 @@ async def test_the_document_matches_the_wire(settings: Settings, tmp_path: Path)
                 str(Path(sys.executable).parent / "schemathesis"),
                 "--config-file", str(HERE / "schemathesis.toml"),
                 "run", f"{base}/docs.json", "--url", base, "--wait-for-schema", "10",
-                "--checks", "all", "--phases", PHASES, "--max-examples", str(EXAMPLES), "--seed", "1",
+                "--checks", "all", "--phases", PHASES, "--seed", "1",
+                "--max-examples", str(EXAMPLES),
                 "--generation-database", "none", "--no-color",
                 "--exclude-path-regex", "^/(livez|readyz|metrics)$",  # BentoML's own
                 "--header", f"Authorization: Bearer {token}",

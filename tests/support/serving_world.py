@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import sqlalchemy as sa
 
 from features.settings import Settings
+from recommender.audio import FEATURES
 from recommender.cold_start import Stage
 from recommender.scoring import Scorer
 from serving import api
@@ -21,6 +23,57 @@ from serving.auth import issue_token
 from serving.history import HistorySource
 
 SECRET = "a secret of more than thirty-two bytes"
+
+
+GENRES = (("dance-pop", "pop_anthems"), ("trap", "hype_beats"), ("hard-rock", "rock_legends"))
+
+
+def make_world(engine: sa.Engine) -> None:
+    """Make 300 tracks by 100 artists, and a listener 'ada' with a year of plays."""
+    rng = np.random.default_rng(5)
+    with engine.begin() as connection:
+        for i in range(300):
+            genre, category = GENRES[i % 3]
+            connection.execute(
+                sa.text(
+                    "INSERT INTO tracks (track_id, track_name, artist_name, artist_key, genres,"
+                    " category, popularity, duration_ms, release_date, source, trainable)"
+                    " VALUES (:id, :name, :artist, :artist, ARRAY[:genre], :category, :popularity,"
+                    " 200000, '2020-01-01', 'test', true)"
+                ),
+                {
+                    "id": f"track-{i:03}",
+                    "name": f"Song {i}",
+                    "artist": f"artist{i % 100}",
+                    "genre": genre,
+                    "category": category,
+                    "popularity": int(rng.integers(0, 101)),
+                },
+            )
+            values = rng.uniform(0.05, 0.95, len(FEATURES)).round(3)
+            audio = dict(zip(FEATURES, values.tolist(), strict=True))
+            audio["tempo"] = 60 + 140 * audio["tempo"]
+            connection.execute(
+                sa.text(
+                    f"INSERT INTO audio_features (track_id, {', '.join(FEATURES)}, source,"
+                    f" trainable) VALUES (:id, :{', :'.join(FEATURES)}, 'test', true)"
+                ),
+                {"id": f"track-{i:03}"} | audio,
+            )
+        connection.execute(
+            sa.text("INSERT INTO users VALUES ('ada', now() - interval '400 days', 'test')")
+        )
+        for i in range(20):
+            connection.execute(
+                sa.text(
+                    "SELECT upsert_listening_history('ada', :id,"
+                    " now() - make_interval(days => :days), 180000, 'test')"
+                ),
+                {"id": f"track-{i:03}", "days": 10 + i},
+            )
+        connection.execute(
+            sa.text("INSERT INTO feature_builds (tracks, artists, listeners) VALUES (300, 100, 1)")
+        )
 
 
 def register(
