@@ -43,7 +43,7 @@ class Admission:
         self._acting = acting
         self._limit = limit
 
-    async def caller(self, request: Request) -> Caller:
+    async def who(self, request: Request) -> Caller:
         """Return who calls and for whom; a backend that acts for a listener is written down."""
         caller = await self._authenticator.authenticate(
             request.headers.get("authorization"), request.headers.get(USER_HEADER)
@@ -57,8 +57,17 @@ class Admission:
     ) -> tuple[Caller, T]:
         """Return who calls and what was sent, counted against the limit."""
         caller = await self.caller(request)
-        await self.admit(request, caller)
         return caller, await self.body(request, type_, largest=largest)
+
+    async def caller(self, request: Request) -> Caller:
+        """Return who calls, counted against the limit; the body stays unread."""
+        caller = await self.who(request)
+        await self.admit(request, caller)
+        return caller
+
+    def answer(self, _: Request, answer: msgspec.Struct) -> Response:
+        """Return a struct as a response; the limit's headers are added on its way out."""
+        return json_response(answer)
 
     async def body(self, request: Request, type_: type[T], *, largest: int = LARGEST_BODY) -> T:
         """Return what was sent.

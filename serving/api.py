@@ -90,7 +90,7 @@ class _Api:
     async def recommend(self, request: Request) -> Response:
         """POST /v1/recommend."""
         started = time.perf_counter()
-        caller = await self._admission.caller(request)
+        caller = await self._admission.who(request)
         try:
             body = await self._admission.body(request, RecommendRequest)
         except ServiceProblem:

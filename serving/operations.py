@@ -83,7 +83,7 @@ class _Operations:
 
     async def stats(self, request: Request) -> Response:
         """POST /v1/stats."""
-        caller = await self._app.admission.caller(request)
+        caller = await self._app.admission.who(request)
         await self._app.admission.admit(request, caller)
         if not caller.is_admin:
             raise ServiceProblem(403, "figures of the service are for administrators")
