@@ -4,12 +4,12 @@ import math
 from typing import TypeVar
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from serving.acting import ActingLog
 from serving.auth import USER_HEADER, Authenticator, Caller
-from serving.cache import AsyncEdgeCache, Lookup
+from serving.cache import AsyncEdgeCache
 from serving.metrics import LIMITED
 from serving.problems import ServiceProblem
 from serving.rate_limit import LocalLimit
@@ -42,6 +42,7 @@ class Admission:
         self._local_limit = local_limit
         self._acting = acting
         self._limit = limit
+        self._limit_header = str(limit).encode()
 
     async def who(self, request: Request) -> Caller:
         """Return who calls and for whom; a backend that acts for a listener is written down."""
@@ -77,13 +78,17 @@ class Admission:
         ServiceProblem
             413 if it is too large, 422 if it is not of this type.
         """
-        content = bytearray()
-        async for chunk in request.stream():
-            content += chunk
+        content, is_over = b"", False
+        while not is_over:
+            message = await request.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            content += message.get("body", b"")
+            is_over = not message.get("more_body", False)
             if len(content) > largest:
                 raise ServiceProblem(413, f"a body may hold {largest} bytes at most")
         try:
-            return msgspec.json.decode(bytes(content) or b"{}", type=type_)
+            return msgspec.json.decode(content or b"{}", type=type_)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ServiceProblem(422, f"the body is not as /docs.json says: {error}") from None
 
@@ -102,11 +107,14 @@ class Admission:
         limit = self._limit
         found = await self._edge_cache.look_up(caller.user_id, limit=limit, field=field)
         looked_up = found or self._local_limit.look_up(caller.user_id, limit=limit)
-        headers = self._headers(looked_up)
-        request.state.limit_headers = headers
+        seconds = str(math.ceil(looked_up.reset_ms / 1000))
+        request.scope["state"]["limit_headers"] = (
+            (b"x-ratelimit-limit", self._limit_header),
+            (b"x-ratelimit-remaining", str(looked_up.remaining).encode()),
+            (b"x-ratelimit-reset", seconds.encode()),
+        )
         if not looked_up.allowed:
             LIMITED.labels("redis" if found else "local").inc()
-            seconds = headers["X-RateLimit-Reset"]
             raise ServiceProblem(
                 429,
                 f"more than {limit} calls a minute: the next is free in {seconds} seconds",
@@ -114,14 +122,20 @@ class Admission:
             )
         return looked_up.value, found is None
 
-    def _headers(self, looked_up: Lookup) -> dict[str, str]:
-        return {
-            "X-RateLimit-Limit": str(self._limit),
-            "X-RateLimit-Remaining": str(looked_up.remaining),
-            "X-RateLimit-Reset": str(math.ceil(looked_up.reset_ms / 1000)),
-        }
+
+class JsonBytes(Response):
+    """JSON that is bytes already, with no work done on its headers."""
+
+    def __init__(self, content: bytes, status: int = 200) -> None:
+        self.status_code = status
+        self.background = None
+        self.body = content
+        self.raw_headers = [
+            (b"content-length", str(len(content)).encode()),
+            (b"content-type", b"application/json"),
+        ]
 
 
 def json_response(answer: msgspec.Struct, status: int = 200) -> Response:
     """Return a struct as a response."""
-    return Response(msgspec.json.encode(answer), status, media_type="application/json")
+    return JsonBytes(msgspec.json.encode(answer), status)

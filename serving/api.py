@@ -15,7 +15,7 @@ from features.log_messages import PROCESSED_FEEDBACK
 from recommender.errors import RecommenderError
 from recommender.questionnaires import Assessment, score
 from serving import counterfactuals, lists, operations, own_data
-from serving.admission import json_response
+from serving.admission import JsonBytes, json_response
 from serving.application import Application
 from serving.engagement import count_feedback, count_list
 from serving.feedback import Received
@@ -104,6 +104,8 @@ class _Api:
         packed = listing.kept(found)
         if packed is not None:
             listing.refresh_behind(user_id, body.spotify_token)
+            if body.exclude_ids:
+                packed = await listing.with_reserves(user_id, packed, field)
         else:
             packed, cache, without = await listing.make(user_id, body, field, started=started)
             away |= without
@@ -127,8 +129,8 @@ class _Api:
             packed, user_id, body, cache, started=started, degraded=tuple(sorted(away))
         )
         count_list(cache, n)
-        request.state.cache = cache
-        return Response(content, media_type="application/json")
+        request.scope["state"]["cache"] = cache
+        return JsonBytes(content)
 
     async def feedback(self, request: Request) -> Response:
         """POST /v1/feedback."""

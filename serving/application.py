@@ -288,7 +288,7 @@ class Application:
         pool = self.engine.pool
         POOL_IN_USE.labels("postgres").set(pool.checkedout())  # type: ignore[attr-defined]
         POOL_SIZE.labels("postgres").set(2 * THREADS)
-        POOL_IN_USE.labels("redis").set(in_use(self.edge_cache.client))
+        POOL_IN_USE.labels("redis").set(sum(map(in_use, self.cache.databases_open)))
         POOL_SIZE.labels("redis").set(self.settings.redis_max_connections)
         for queue, depth in self.queue_depths().items():
             QUEUE_DEPTH.labels(queue).set(depth)

@@ -14,9 +14,10 @@ that another release wrote and this one cannot read counts as absent.
 | 3 | q:{user} | the Q-table and the log's number that it holds | 24 h |
 """
 
+import hashlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from importlib.resources import files
@@ -38,8 +39,9 @@ from serving.caches import (
     glob,
     memory_bytes,
 )
-from serving.connections import connect, connect_async, tagged
+from serving.connections import connect, connect_cluster, tagged
 from serving.metrics import DEGRADED
+from serving.pipe import Pipe, Word
 
 LIST_SECONDS = RECOMMENDATIONS.seconds
 WINDOW_MS = 60_000
@@ -56,9 +58,9 @@ FIELDS = 16
 _STORE = """
 local known = tonumber(redis.call('HGET', KEYS[1], 'revision') or 0)
 if known > tonumber(ARGV[1]) then return 0 end
-if redis.call('HLEN', KEYS[1]) > tonumber(ARGV[5]) then redis.call('DEL', KEYS[1]) end
-redis.call('HSET', KEYS[1], 'revision', ARGV[1], ARGV[2], ARGV[3])
-redis.call('EXPIRE', KEYS[1], ARGV[4])
+if redis.call('HLEN', KEYS[1]) > tonumber(ARGV[3]) then redis.call('DEL', KEYS[1]) end
+redis.call('HSET', KEYS[1], 'revision', ARGV[1], unpack(ARGV, 4))
+redis.call('EXPIRE', KEYS[1], ARGV[2])
 return 1
 """
 # Keeps the revision in place of the lists: one computed before it comes too late.
@@ -79,6 +81,25 @@ return 1
 """
 
 
+class EdgeScript(msgspec.Struct, frozen=True):
+    """A script of the event loop, by its text and the hash that Redis knows it by."""
+
+    text: str
+    sha: str
+
+    @classmethod
+    def of(cls, text: str) -> "EdgeScript":
+        """Return a script."""
+        return cls(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+HIT, TURN, LEAVE = (
+    EdgeScript.of(files("serving").joinpath(name).read_text(encoding="utf-8"))
+    for name in ("hit.lua", "turn.lua", "leave.lua")
+)
+PEEK = EdgeScript.of("return redis.call('HGET', KEYS[1], ARGV[1])")
+
+
 class Lookup(msgspec.Struct, frozen=True):
     """What one round trip says of a call."""
 
@@ -86,6 +107,11 @@ class Lookup(msgspec.Struct, frozen=True):
     remaining: int
     reset_ms: int
     value: bytes | None
+
+
+def reserves_of(field: str) -> str:
+    """Return the field of a list's reserves."""
+    return f"{field}|reserves"
 
 
 class KeptProfile(msgspec.Struct, frozen=True):
@@ -100,45 +126,42 @@ class AsyncEdgeCache:
 
     Parameters
     ----------
+    connections
+        To each node of a cluster; a single server gets one, which all calls share.
     cluster
         Whether Redis is a cluster.
     """
 
-    def __init__(self, url: str, *, connections: int, cluster: bool = False) -> None:
+    def __init__(self, url: str, *, connections: int = 1, cluster: bool = False) -> None:
         self._url, self._connections = url, connections
         self._open(cluster=cluster)
 
     def _open(self, *, cluster: bool) -> None:
-        self.client = connect_async(
-            self._url, RECOMMENDATIONS.db, connections=self._connections, cluster=cluster
-        )
-        self._hit, self._turn, self._leave = (
-            self.client.register_script(files("serving").joinpath(name).read_text(encoding="utf-8"))
-            for name in ("hit.lua", "turn.lua", "leave.lua")
-        )
+        self._pipe = None if cluster else Pipe(self._url)
+        self._cluster = connect_cluster(self._url, self._connections) if cluster else None
 
     async def reopen(self, *, cluster: bool) -> None:
         """Use another kind of client from now on."""
-        before = self.client
+        await self.close()
         self._open(cluster=cluster)
-        await before.aclose()
 
     async def look_up(self, user_id: str, *, limit: int, field: str) -> Lookup | None:
         """Count the call and return the list at `field`, if any; None while Redis is away."""
         try:
-            allowed, remaining, reset, value = await self._hit(
-                keys=[tagged("limit", user_id), tagged("lists", user_id)],
-                args=[limit, WINDOW_MS, os.urandom(12), field],
+            allowed, remaining, reset, value = await self._run(
+                HIT,
+                (tagged("limit", user_id), tagged("lists", user_id)),
+                (limit, WINDOW_MS, os.urandom(12), field),
             )
         except redis.RedisError:
             DEGRADED.labels("redis").inc()
             return None
-        return Lookup(bool(allowed), int(remaining), int(reset), value)
+        return Lookup(bool(allowed), remaining, reset, value)
 
     async def peek(self, user_id: str, field: str) -> bytes | None:
         """Return the list at `field` without counting a call; None while Redis is away."""
         try:
-            found = await self.client.hget(tagged("lists", user_id), field)
+            found = await self._run(PEEK, (tagged("lists", user_id),), (field,))
         except redis.RedisError:
             DEGRADED.labels("redis").inc()
             return None
@@ -161,22 +184,38 @@ class AsyncEdgeCache:
         redis.RedisError
             Redis is away.
         """
-        taken, value = await self._turn(
-            keys=[tagged("turn", user_id), tagged("lists", user_id)],
-            args=[token, milliseconds, field],
+        taken, value = await self._run(
+            TURN,
+            (tagged("turn", user_id), tagged("lists", user_id)),
+            (token, milliseconds, field),
         )
         return bool(taken), value
 
     async def leave_turn(self, user_id: str, token: bytes) -> None:
         """Give the turn back, unless it has passed to another."""
         try:
-            await self._leave(keys=[tagged("turn", user_id)], args=[token])
+            await self._run(LEAVE, (tagged("turn", user_id),), (token,))
         except redis.RedisError:  # it ends by itself
             DEGRADED.labels("redis").inc()
 
+    async def _run(self, script: EdgeScript, keys: Sequence[str], args: Sequence[Word]) -> Any:
+        if self._cluster is not None:
+            return await self._cluster.eval(script.text, len(keys), *keys, *args)
+        assert self._pipe is not None  # noqa: S101 - one of the two is open
+        words = (len(keys), *keys, *args)
+        try:
+            return await self._pipe.execute("EVALSHA", script.sha, *words)
+        except redis.ResponseError as error:
+            if not str(error).startswith("NOSCRIPT"):
+                raise
+            return await self._pipe.execute("EVAL", script.text, *words)
+
     async def close(self) -> None:
         """Let the connections go."""
-        await self.client.aclose()
+        if self._pipe is not None:
+            self._pipe.close()
+        if self._cluster is not None:
+            await self._cluster.aclose()
 
 
 class Cache:
@@ -226,6 +265,11 @@ class Cache:
             )
         return found
 
+    @property
+    def databases_open(self) -> tuple[redis.Redis, ...]:
+        """The clients that were needed so far."""
+        return tuple(self._clients.values())
+
     def reopen(self, *, cluster: bool) -> None:
         """Use another kind of client from now on."""
         self.close()
@@ -259,9 +303,13 @@ class Cache:
             DEGRADED.labels("redis_value").inc()
             return None
 
-    def store_list(self, user_id: str, field: str, value: bytes, revision: int) -> None:
-        """Keep a list, unless the listener was revised since `revision`."""
-        args: list[bytes | str | int] = [revision, field, value, LIST_SECONDS, FIELDS]
+    def store_list(
+        self, user_id: str, field: str, value: tuple[bytes, bytes], revision: int
+    ) -> None:
+        """Keep a list and its reserves, unless the listener was revised since `revision`."""
+        shown, reserves = value
+        args: list[bytes | str | int] = [revision, LIST_SECONDS, 2 * FIELDS]
+        args += [field, shown, reserves_of(field), reserves]
         self._run(self._store, RECOMMENDATIONS.db, tagged("lists", user_id), args)
 
     def outdate_lists(self, user_id: str, revision: int) -> bool:
@@ -279,7 +327,7 @@ class Cache:
 
     def store_pool(self, user_id: str, field: str, value: bytes) -> None:
         """Keep candidates and components."""
-        args: list[bytes | str | int] = [0, field, value, LIST_SECONDS, FIELDS]
+        args: list[bytes | str | int] = [0, LIST_SECONDS, FIELDS, field, value]
         self._run(self._store, RECOMMENDATIONS.db, tagged("pools", user_id), args)
 
     def profile(self, user_id: str, basis: str) -> Profile | None:

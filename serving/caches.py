@@ -75,6 +75,7 @@ class NamedCache:
         self._now = now
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
+        self._counters = {r: CACHE.labels(kind.name, r) for r in ("hit", "rerank", "miss")}
 
     def get(self, key: str) -> bytes | None:
         """Return a value, None where there is none or Redis is away; counted."""
@@ -109,7 +110,7 @@ class NamedCache:
 
     def count(self, result: Result) -> None:
         """Count one look-up."""
-        CACHE.labels(self.kind.name, result).inc()
+        self._counters[result].inc()
         with self._lock:
             self._counts[result] += 1
 

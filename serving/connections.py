@@ -61,30 +61,17 @@ def connect(url: str, db: int, *, connections: int, cluster: bool) -> redis.Redi
     return redis.Redis(connection_pool=pool)
 
 
-def connect_async(url: str, db: int, *, connections: int, cluster: bool) -> redis.asyncio.Redis:
-    """Return a client for the event loop."""
-    patience = {
-        "socket_timeout": PATIENCE_SECONDS,
-        "socket_connect_timeout": PATIENCE_SECONDS,
-    }
-    if cluster:
-        found: Any = redis.asyncio.RedisCluster.from_url(
-            url, max_connections=connections, **patience
-        )
-        client: redis.asyncio.Redis = found
-        return client
-    pool = redis.asyncio.BlockingConnectionPool.from_url(
+def connect_cluster(url: str, connections: int) -> redis.asyncio.RedisCluster:
+    """Return a client of a cluster for the event loop."""
+    return redis.asyncio.RedisCluster.from_url(
         url,
-        db=db,
         max_connections=connections,
-        timeout=PATIENCE_SECONDS,
-        retry=None,
-        **patience,
+        socket_timeout=PATIENCE_SECONDS,
+        socket_connect_timeout=PATIENCE_SECONDS,
     )
-    return redis.asyncio.Redis(connection_pool=pool)
 
 
-def in_use(client: redis.Redis | redis.asyncio.Redis) -> int:
+def in_use(client: redis.Redis) -> int:
     """Return how many of a client's connections are busy; 0 where that is not known."""
     pool = getattr(client, "connection_pool", None)
     busy = getattr(pool, "_in_use_connections", None)

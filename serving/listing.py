@@ -14,6 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from recommender.errors import RecommenderError
 from serving import lists
+from serving.cache import reserves_of
 from serving.lists import CacheResult, PackedList
 from serving.metrics import DEGRADED
 from serving.problems import ServiceProblem, unavailable
@@ -52,6 +53,11 @@ class Listing:
         packed = lists.unpack(found)
         return packed if packed and packed.metadata.expires_at > self._app.now() else None
 
+    async def with_reserves(self, user_id: str, shown: PackedList, field: str) -> PackedList:
+        """Return a list from the first cache with its reserves: one more round trip."""
+        found = await self._app.edge_cache.peek(user_id, reserves_of(field))
+        return lists.joined(shown, lists.unpack(found) if found else None)
+
     def refresh_behind(self, user_id: str, spotify_token: str | None) -> None:
         """Bring the history up to date behind an answer that needs none of it."""
         if spotify_token:
@@ -82,6 +88,8 @@ class Listing:
         async with self._app.turns.turn(user_id, reusable) as found:
             packed = self.kept(found)
             if packed is not None:
+                if request.exclude_ids:
+                    packed = await self.with_reserves(user_id, packed, field)
                 return packed, "hit", without
             return *await self._computed(user_id, request, started), without
 

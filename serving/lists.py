@@ -59,9 +59,33 @@ assert _Answer.__struct_fields__ == RecommendResponse.__struct_fields__  # noqa:
 _decoder = msgspec.msgpack.Decoder(PackedList)
 
 
-def pack(packed: PackedList) -> bytes:
-    """Return a list as a cache holds it."""
-    return msgspec.msgpack.encode(packed)
+def pack(packed: PackedList) -> tuple[bytes, bytes]:
+    """Return a list as a cache holds it: what is shown, and the reserves, which few calls need."""
+    return (
+        msgspec.msgpack.encode(_part(packed, 0, LONGEST)),
+        msgspec.msgpack.encode(_part(packed, LONGEST, LONGEST + RESERVES)),
+    )
+
+
+def _part(packed: PackedList, begin: int, end: int) -> PackedList:
+    return PackedList(
+        packed.recommendation_id,
+        packed.track_ids[begin:end],
+        packed.tracks[begin:end],
+        packed.metadata,
+    )
+
+
+def joined(shown: PackedList, reserves: PackedList | None) -> PackedList:
+    """Return a list with its reserves, if they are those of this list."""
+    if reserves is None or reserves.recommendation_id != shown.recommendation_id:
+        return shown
+    return PackedList(
+        shown.recommendation_id,
+        shown.track_ids + reserves.track_ids,
+        shown.tracks + reserves.tracks,
+        shown.metadata,
+    )
 
 
 def unpack(value: bytes) -> PackedList | None:

@@ -90,9 +90,8 @@ class Surface:
             response = problem_response(problem)
         except ClientDisconnect:
             return
-        for name, value in state.get("limit_headers", {}).items():
-            response.headers[name] = value
-        response.headers[REQUEST_ID_HEADER] = identity
+        response.raw_headers.extend(state.get("limit_headers", ()))
+        response.raw_headers.append((REQUEST_ID_HEADER.encode(), identity.encode("latin-1")))
         took = time.perf_counter() - started
         _latency(template, state.get("cache", "")).observe(took)
         _answers(template, response.status_code).inc()

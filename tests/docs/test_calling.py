@@ -65,6 +65,8 @@ async def test_every_example_runs(
             )
             server = uvicorn.Server(config)
             running = asyncio.create_task(server.serve(sockets=[listening]))
+            while not server.started:
+                await asyncio.sleep(0.01)
             environment = {
                 "BONDHU": base,
                 "TOKEN": client.token(),
