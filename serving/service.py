@@ -4,20 +4,17 @@ BentoML starts the workers, answers /livez, /readyz and /metrics, and packs the 
 /v1 are answered outside its middlewares, which would cost more than a cached list does.
 """
 
+import os
 from typing import TYPE_CHECKING
 
 import bentoml
 from _bentoml_sdk import Service
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from features.settings import read_settings
-from serving import api
-from serving.application import Application
-from serving.logs import open_log
-from serving.tracing import close_tracing, open_tracing
-
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
+
+    from serving.application import Application
 
 BENTOML_PATHS = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
 
@@ -40,7 +37,7 @@ class Edge:
 class EdgeService(Service):  # type: ignore[misc]
     """A service whose workers answer through `Edge`; `to_asgi` is what a worker calls."""
 
-    application: Application | None = None
+    application: "Application | None" = None
     tracing: "TracerProvider | None" = None
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
@@ -51,6 +48,17 @@ class EdgeService(Service):  # type: ignore[misc]
         ValueError
             There is no way to tell who calls.
         """
+        # A worker computes several lists at once: threads within one product only fight for cores.
+        # It has to be said before numpy is imported.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        # Here and not above: the process that starts workers imports this module too, and would
+        # spend a second on what it never uses.
+        from features.settings import read_settings  # noqa: PLC0415
+        from serving import api  # noqa: PLC0415
+        from serving.application import Application  # noqa: PLC0415
+        from serving.logs import open_log  # noqa: PLC0415
+        from serving.tracing import open_tracing  # noqa: PLC0415
+
         settings = read_settings()
         if settings.bondhu_jwt_secret is None and settings.supabase_url is None:
             raise ValueError(
@@ -71,7 +79,7 @@ class Bondhu:
     bento_service: EdgeService
 
     @property
-    def _application(self) -> Application:
+    def _application(self) -> "Application":
         assert self.bento_service.application is not None  # noqa: S101 - made by to_asgi
         return self.bento_service.application
 
@@ -85,6 +93,8 @@ class Bondhu:
         """Let everything go."""
         await self._application.close()
         if self.bento_service.tracing is not None:
+            from serving.tracing import close_tracing  # noqa: PLC0415
+
             close_tracing(self.bento_service.tracing)
 
 
