@@ -35,7 +35,9 @@ def serve(
         except RegistryUnavailableError as error:
             typer.echo(f"{error}: workers use their last good local copies", err=True)
         registry.close()
-        secret = {"BONDHU_JWT_SECRET": signing_secret(settings)}
+        # Where Supabase says who calls, a secret of our own would be a second way in.
+        has_provider = settings.supabase_url is not None and settings.bondhu_jwt_secret is None
+        secret = {} if has_provider else {"BONDHU_JWT_SECRET": signing_secret(settings)}
         with serving(
             environment.worker_environment() | secret, host=host, port=port, workers=workers
         ) as process:
