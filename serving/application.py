@@ -1,6 +1,7 @@
 """What a worker holds while it runs: connections, models, the catalogue."""
 
 import asyncio
+import ctypes
 import gc
 import logging
 import math
@@ -63,6 +64,13 @@ log = logging.getLogger("bondhu")
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def _give_memory_back() -> None:
+    """Return what loading took for a moment; glibc alone would keep it, some 50 MB."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _end_process() -> None:
@@ -200,6 +208,7 @@ class Application:
         gc.collect()
         gc.freeze()
         gc.set_threshold(2_000, 25, 1_000)
+        _give_memory_back()
         # A computation must not keep the loop from a cached answer for long.
         sys.setswitchinterval(0.001)
         self._refresher = asyncio.create_task(self._refresh_forever())
