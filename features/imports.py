@@ -248,6 +248,15 @@ def _line(row: Sequence[object]) -> str:
     return "\t".join(map(_field, row)) + "\n"
 
 
+def copy_text(text: str) -> str:
+    r"""Return a text as COPY reads it.
+
+    >>> copy_text("a\tb")
+    'a\\tb'
+    """
+    return text.translate(_ESCAPES)
+
+
 def _field(value: object) -> str:
     r"""Return a value in COPY's text format.
 

@@ -6,6 +6,7 @@ Nothing else in the project looks at the environment.
 from pathlib import Path
 from typing import Annotated, Literal
 
+from cryptography.fernet import Fernet
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -30,6 +31,18 @@ class Settings(BaseSettings):
     bondhu_jwt_secret: SecretStr | None = None
     supabase_url: Annotated[str, Field(pattern="^https?://")] | None = None
     supabase_key: SecretStr | None = None
+
+    spotify_client_id: str | None = None
+    spotify_client_secret: SecretStr | None = None
+    spotify_redirect_uri: Annotated[str, Field(pattern="^https?://")] = (
+        "http://127.0.0.1:3000/spotify/callback"
+    )
+    spotify_rpm: Annotated[int, Field(ge=1, le=100_000)] = 100
+    spotify_api_url: Annotated[str, Field(pattern="^https?://")] = "https://api.spotify.com"
+    spotify_accounts_url: Annotated[str, Field(pattern="^https?://")] = (
+        "https://accounts.spotify.com"
+    )
+    bondhu_token_key: SecretStr | None = None
 
     bondhu_data: Path | None = None
     bondhu_home: Path = ROOT / ".bondhu"
@@ -69,4 +82,17 @@ def read_settings() -> Settings:
     secret = settings.bondhu_jwt_secret
     if secret is not None and len(secret.get_secret_value().encode()) < 32:
         raise SettingsError("BONDHU_JWT_SECRET is wrong: it needs at least 32 bytes for HS256")
+    if settings.bondhu_token_key is not None:
+        _check_keys(settings.bondhu_token_key)
     return settings
+
+
+def _check_keys(keys: SecretStr) -> None:
+    for key in keys.get_secret_value().split(","):
+        try:
+            Fernet(key.strip())
+        except ValueError:
+            raise SettingsError(
+                "BONDHU_TOKEN_KEY is wrong: it needs one Fernet key, or several separated by"
+                " commas, the newest first (32 random bytes each, in URL-safe base64)"
+            ) from None

@@ -10,7 +10,8 @@ from sqlalchemy.exc import OperationalError
 from features.database import DatabaseUnavailableError
 from features.imports import InputError
 from features.settings import SettingsError
-from pipelines.commands import features, imports, models, rights, servers, service, train
+from features.sources.errors import SourceError
+from pipelines.commands import doctor, features, imports, models, rights, servers, service, train
 from pipelines.servers import ServerError
 from pipelines.serving_process import ServiceError
 from recommender.errors import RecommenderError
@@ -34,6 +35,7 @@ for command in (
     service.demo,
     rights.export_user,
     rights.delete_user,
+    doctor.doctor,
 ):
     app.command()(command)
 
@@ -43,6 +45,7 @@ EXPECTED = (
     ServiceError,
     DatabaseUnavailableError,
     InputError,
+    SourceError,
     RecommenderError,
     TrainingError,
 )

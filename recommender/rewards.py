@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from enum import StrEnum
 
-import numpy as np
-
 from recommender.audio import FEATURES, AudioArray
 from recommender.errors import FeedbackError
 
@@ -85,7 +83,7 @@ def listened_share(listen_duration_ms: int | None, track_duration_ms: int | None
     """
     if not listen_duration_ms or not track_duration_ms:
         return 0.0
-    return float(np.clip(listen_duration_ms / track_duration_ms, 0.0, 1.0))
+    return min(max(listen_duration_ms / track_duration_ms, 0.0), 1.0)
 
 
 def reward(
@@ -116,4 +114,4 @@ def reward(
     if kind in POSITIVE:
         base += LISTENED_BONUS * share + REPEAT_BONUS * is_repeat
         base += QUICK_BONUS * is_quick + CONTEXT_BONUS * fits_context
-    return float(np.clip(base, LOWEST, HIGHEST))
+    return min(max(base, LOWEST), HIGHEST)

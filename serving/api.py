@@ -32,6 +32,7 @@ from serving.schemas import (
     RecommendRequest,
     RecommendResponse,
 )
+from serving.spotify import SpotifyCalls
 from serving.surface import Route, surface
 
 log = logging.getLogger("bondhu")
@@ -74,8 +75,12 @@ def routes(application: Application) -> list[Route]:
 
 def build(application: Application) -> ASGIApp:
     """Return the ASGI application of every call that BentoML does not answer."""
+    spotify = SpotifyCalls(
+        application.settings, application.spotify, application.admission, now=application.now
+    )
     table = [
         *routes(application),
+        *(Route(**vars(call)) for call in spotify.calls()),
         *counterfactuals.routes(application),
         *own_data.routes(application),
     ]

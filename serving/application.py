@@ -31,7 +31,7 @@ from serving.auth import Authenticator
 from serving.cache import LIST_SECONDS, AsyncEdgeCache, Cache
 from serving.connections import ask_whether_cluster, in_use
 from serving.feedback import CLOCKS_DIFFER, FeedbackLog, Received, check
-from serving.history import History, HistorySource, NoSource
+from serving.history import History, HistorySource
 from serving.journal import Journal
 from serving.lineup import Lineup
 from serving.list_building import RankingSettings
@@ -47,6 +47,7 @@ from serving.schemas import FeedbackResponse
 from serving.served import Served
 from serving.servings import Servings
 from serving.shadow import Shadows
+from serving.spotify import SpotifyHistory
 from serving.turns import Turns
 from serving.versions import Versions
 
@@ -87,7 +88,7 @@ class Application:
     workers
         How many workers share the limits on connections.
     history
-        Where histories are brought up to date from; None: nowhere.
+        Where histories are brought up to date from; None: Spotify.
     end
         Ends this process, so that another takes its place.
     """
@@ -145,7 +146,8 @@ class Application:
             self.acting,
             limit=settings.user_rate_limit,
         )
-        self.history = History(history or NoSource())
+        self.spotify = SpotifyHistory(settings, self.cache, now=now)
+        self.history = History(history or self.spotify)
         self.servings = Servings(self.loading_engine, now=now)
         ranking = RankingSettings(
             candidates=settings.bondhu_candidates_max,
@@ -223,6 +225,7 @@ class Application:
         await asyncio.to_thread(self._threads.shutdown, wait=False, cancel_futures=True)
         await self.edge_cache.close()
         self.cache.close()
+        self.spotify.close()
         self.registry.close()
         self.loading_engine.dispose()
         self.engine.dispose()

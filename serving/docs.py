@@ -75,7 +75,10 @@ def _operation(route: Route, ref: Mapping[type, Any]) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     for status in (200, *sorted(route.statuses)):
         described: dict[str, Any] = {"description": _described(route, status)}
-        described["content"] = content if status < HTTPStatus.MULTIPLE_CHOICES else problem
+        if status < HTTPStatus.MULTIPLE_CHOICES:
+            described["content"] = content
+        elif status >= HTTPStatus.BAD_REQUEST:
+            described["content"] = problem
         named = headers if status in LIMITED else {}
         if status in (429, 503):
             retry = {"description": "Seconds to wait", "schema": {"type": "string"}}

@@ -12,13 +12,17 @@ from recommender.tracks import Catalogue, IndexArray
 _UNTRAINABLE = sa.text(
     """
     SELECT t.track_id FROM tracks t LEFT JOIN audio_features a USING (track_id)
-    WHERE NOT t.trainable OR NOT coalesce(a.trainable, true)
+    WHERE NOT t.trainable OR NOT (coalesce(a.trainable, true) OR a.estimated)
     """
 )
 
 
 def load_trainable_catalogue(engine: sa.Engine) -> Catalogue:
-    """Read the tracks of which both the entry and the audio features may be trained on."""
+    """Read the tracks of which both the entry and the audio features may be trained on.
+
+    Estimates come from such rows alone: they are judged with here as they are in the service, and
+    learned from as the truth nowhere.
+    """
     catalogue = load_catalogue(engine).catalogue
     with engine.connect() as connection:
         barred: Sequence[str] = connection.scalars(_UNTRAINABLE).all()

@@ -34,7 +34,7 @@ def started(
 ) -> Iterator[tuple["subprocess.Popen[bytes]", float]]:
     """Run a server for the length of a block; yields it with the seconds until it was ready."""
     began = time.perf_counter()
-    process = subprocess.Popen(  # noqa: S603 - our own commands
+    process = subprocess.Popen(
         command,
         cwd=ROOT,
         env=os.environ | environment | {"BENTOML_DO_NOT_TRACK": "True", "MALLOC_ARENA_MAX": "2"},
@@ -80,7 +80,7 @@ def load(plan: Plan) -> Outcome:
     with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
         json.dump(asdict(plan), file)
         file.flush()
-        ran = subprocess.run(  # noqa: S603 - our own generator
+        ran = subprocess.run(
             [sys.executable, "-m", "benchmarks.load.generator", file.name],
             cwd=ROOT,
             check=True,

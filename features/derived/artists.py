@@ -1,7 +1,7 @@
 """An artist's audio: the mean over the artist's tracks that have audio features.
 
-The order within the means keeps their last bit from changing between two builds; name and category
-are the most common ones.
+Estimates take no part. The order within the means keeps their last bit from changing between two
+builds; name and category are the most common ones.
 """
 
 from datetime import datetime
@@ -27,7 +27,7 @@ def _statement(which: str) -> sa.TextClause:
                avg(t.popularity)::real, mode() WITHIN GROUP (ORDER BY t.category), count(*),
                'tracks', bool_and(t.trainable AND a.trainable), CAST(:now AS timestamptz)
         FROM tracks t JOIN audio_features a USING (track_id)
-        WHERE {which}
+        WHERE NOT a.estimated AND {which}
         GROUP BY t.artist_key
         ON CONFLICT (artist_key) DO UPDATE
         SET {", ".join(f"{name} = excluded.{name}" for name in (*_VALUES, "updated_at"))}
@@ -42,8 +42,8 @@ _GONE = sa.text(
     """
     DELETE FROM artist_audio_features m WHERE source = 'tracks'
       AND (:everything OR artist_key IN (SELECT artist_key FROM changed))
-      AND NOT EXISTS (SELECT FROM tracks t JOIN audio_features USING (track_id)
-                      WHERE t.artist_key = m.artist_key)
+      AND NOT EXISTS (SELECT FROM tracks t JOIN audio_features a USING (track_id)
+                      WHERE t.artist_key = m.artist_key AND NOT a.estimated)
     """
 )
 

@@ -8,6 +8,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from features.build import build_features
 from features.retention import clean as remove
 from features.settings import read_settings
+from pipelines.audio import fill_audio
 from pipelines.commands.output import console
 from pipelines.environment import open_environment
 
@@ -24,12 +25,19 @@ def build() -> None:
         ) as bar,
     ):
         task = bar.add_task("building features", total=1.0)
-        built = build_features(
-            environment.engine,
-            now=datetime.now(UTC),
-            progress=lambda step, share: bar.update(task, description=step, completed=share),
-        )
-    typer.echo(str(built))
+
+        def show(step: str, share: float = 0.0) -> None:
+            bar.update(task, description=step, completed=share)
+
+        engine = environment.engine
+        built = build_features(engine, now=datetime.now(UTC), progress=show)
+        typer.echo(str(built))
+        for line in fill_audio(environment, show):
+            typer.echo(line)
+        # What was found is served from the next build on.
+        again = build_features(engine, now=datetime.now(UTC), progress=show)
+    if again.is_new:
+        typer.echo(str(again))
 
 
 @app.command()

@@ -27,3 +27,22 @@ def scorer(seed: int = 7) -> None:
         )
     typer.echo(f"scorer version {trained.version}", err=True)
     typer.echo(trained.run_id)
+
+
+@app.command("audio_estimator")
+def audio_estimator(seed: int = 7) -> None:
+    """Fit the model that estimates audio features from artist and genres."""
+    from training.audio_estimator import train_audio_estimator  # noqa: PLC0415 - imports scipy
+
+    with (
+        open_environment(read_settings()) as environment,
+        console.status("training audio_estimator"),
+    ):
+        trained = train_audio_estimator(
+            environment.engine, environment.registry(), seed=seed, now=datetime.now(UTC)
+        )
+    for name in ("mae", "without_model_mae", "gain_mae", "mae_known_artist", "mae_new_artist"):
+        typer.echo(f"out of fold {name}: {trained.metrics[name]}", err=True)
+    word = "champion" if trained.promoted else "not promoted: no better than no model"
+    typer.echo(f"audio_estimator version {trained.version}, {word}", err=True)
+    typer.echo(trained.run_id)

@@ -26,7 +26,10 @@ COLUMNS = {
     "artist_plays": "user_id artist_name artist_key play_count source trainable",
     "tracks": "track_id isrc artist_name album_name release_date duration_ms explicit popularity",
     "audio_features": "track_id danceability energy valence tempo acousticness instrumentalness "
-    "speechiness loudness liveness key mode source trainable updated_at",
+    "speechiness loudness liveness key mode source trainable updated_at estimated",
+    "spotify_grants": "user_id token scope state granted_at refreshed_at history_at",
+    "source_standing": "source endpoint closed_until limited_until last_success_at last_error",
+    "postponed_work": "user_id kind not_before reason attempts",
     "personality_features": "user_id ideals weights",
     "listener_genres": "user_id category plays undated_plays",
     "track_listeners": "track_id listeners plays",

@@ -36,6 +36,8 @@ def settings(world: sa.Engine, database_url: str, redis_url: str, tmp_path: Path
         bondhu_home=tmp_path / "home",
         bondhu_exploration=0.0,
         user_rate_limit=1000,
+        spotify_api_url="http://127.0.0.1:9",  # nobody is there
+        spotify_accounts_url="http://127.0.0.1:9",
     )
 
 

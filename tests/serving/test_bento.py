@@ -40,7 +40,7 @@ def test_it_holds_what_answers_and_nothing_else(bento: Path) -> None:
         "features",
         "recommender",
     }
-    assert not (bento / "src" / "features" / "sources").exists()
+    assert not (bento / "src" / "features" / "migrations").exists()
 
 
 def test_a_worker_imports_nothing_heavy(bento: Path) -> None:

@@ -15,6 +15,8 @@ from pathlib import Path
 import jwt
 import pytest
 import uvicorn
+from cryptography.fernet import Fernet
+from pydantic import SecretStr
 from serving_world import SECRET, opened
 
 from features.settings import Settings
@@ -28,7 +30,9 @@ PHASES = "examples,coverage,fuzzing,stateful" if "OPENAPI_EXAMPLES" in os.enviro
 
 
 async def test_the_document_matches_the_wire(settings: Settings, tmp_path: Path) -> None:
-    generous = settings.model_copy(update={"user_rate_limit": 1_000_000})
+    key = SecretStr(Fernet.generate_key().decode())
+    spotify = {"spotify_client_id": "id", "spotify_client_secret": key, "bondhu_token_key": key}
+    generous = settings.model_copy(update={"user_rate_limit": 1_000_000, **spotify})
     claims = {"sub": "backend", "iss": "bondhu", "aud": "bondhu", "exp": int(time.time()) + 3600}
     token = jwt.encode(claims | {"role": "service"}, SECRET)
     async with opened(generous) as client:

@@ -57,7 +57,9 @@ async def test_an_unknown_path_never_becomes_a_label(settings: Settings) -> None
     assert "nowhere" not in text
     assert set(re.findall(r'route="([^"]*)"', text)) <= {
         "other", "/", "/docs.json", "/v1/recommend", "/v1/feedback", "/v1/personality",
-        "/v1/explain", "/v1/me", "/v1/me/export", "/v1/me/delete", "/v1/stats",
+        "/v1/explain", "/v1/history/refresh", "/v1/history/import", "/v1/spotify/ticket",
+        "/spotify/login", "/spotify/callback", "/v1/me", "/v1/me/export", "/v1/me/delete",
+        "/v1/stats",
     }  # fmt: skip
 
 

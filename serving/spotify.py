@@ -1,0 +1,552 @@
+"""Spotify over HTTP: logging in there, refreshing a history from it, and importing an export.
+
+A browser cannot send a bearer token with a link: /v1/spotify/ticket gives the listener a ticket,
+good once and for 60 s, for /spotify/login. What goes around with the browser is a state that is
+good once, bound to a cookie, and tells nothing; who it is for and the PKCE verifier stay in Redis,
+encrypted. spotipy and requests are imported when the first listener needs them.
+"""
+
+import asyncio
+import hashlib
+import html
+import secrets
+import tempfile
+import threading
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
+
+import msgspec
+import redis
+import sqlalchemy as sa
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from msgspec import Meta
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from features.database import connect
+from features.imports import InputError
+from features.settings import Settings
+from serving.auth import Caller
+from serving.metrics import DEGRADED
+from serving.problems import ServiceProblem, unavailable
+
+if TYPE_CHECKING:
+    from features.history_refresh import Refreshed
+    from features.sources.spotify_access import SpotifyAccess
+
+TICKET_SECONDS, STATE_SECONDS = 60, 600
+COOKIE = "bondhu_spotify"
+LARGEST_EXPORT = 100_000_000
+REFRESH_SECONDS = 20.0
+"""How long a refresh may take altogether; whoever waits for a list waits less."""
+HISTORY_AFTER = timedelta(hours=6)
+REDIS_CONNECTIONS = 2
+REDIS_SECONDS = 0.5
+LOGINS_DB = 3
+
+T = TypeVar("T")
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Ticket(msgspec.Struct, frozen=True):
+    """The answer of POST /v1/spotify/ticket."""
+
+    ticket: str
+    login_url: str
+    expires_in_seconds: int
+
+
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A body without fields."""
+
+
+class RefreshRequest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """The body of POST /v1/history/refresh."""
+
+    spotify_token: Annotated[str, Meta(min_length=1, max_length=4096)] | None = None
+
+
+class ImportResponse(msgspec.Struct, kw_only=True, frozen=True):
+    """What became of what was read: read = stored + the sum of skipped.
+
+    `state`: fresh, needs_reauth, postponed or not_configured; served from what is stored meanwhile.
+    """
+
+    read: int
+    stored: int
+    skipped: dict[str, int]
+    notes: list[str] = []
+    state: str = "fresh"
+    detail: str = ""
+    without: dict[str, str] = {}
+    not_before: datetime | None = None
+
+
+class _Login(msgspec.Struct, frozen=True):
+    user_id: str
+    verifier: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call: where, what answers it, and how it is described."""
+
+    path: str
+    endpoint: Endpoint
+    summary: str
+    method: str = "POST"
+    request: type | None = None
+    response: type | None = None
+    statuses: tuple[int, ...] = ()
+    needs_token: bool = True
+    media_type: str = "application/json"
+    takes_nothing: bool = False
+
+
+class Desk(Protocol):
+    """What serves every call of /v1: who calls, whether they may, and the answer's form."""
+
+    async def caller(self, request: Request) -> Caller:
+        """Return who calls, counted against the limit; the body stays unread."""
+        ...
+
+    async def read(self, request: Request, type_: type[T]) -> tuple[Caller, T]:
+        """Return who calls and what was sent, counted against the limit."""
+        ...
+
+    def answer(self, request: Request, answer: msgspec.Struct) -> Response:
+        """Return a struct as a response."""
+        ...
+
+
+class Lists(Protocol):
+    """Where lists are kept."""
+
+    def outdate_lists(self, user_id: str, revision: int) -> bool:
+        """Drop the lists of an older revision."""
+        ...
+
+
+class SpotifyHistory:
+    """A worker's way to Spotify: one refresh per listener at a time, each within a deadline."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        cache: Lists,
+        *,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._settings = settings
+        assert settings.database_url  # noqa: S101 - Application has looked
+        # Of its own: an import may take longer than any call may keep a connection.
+        self.engine = connect(settings.database_url, pool_size=2)
+        self._cache = cache
+        self._now = now
+        self._access: SpotifyAccess | None = None
+        self._opening = threading.Lock()
+        self._running: dict[str, asyncio.Task[Refreshed]] = {}
+        self._behind: set[asyncio.Task[frozenset[str]]] = set()
+
+    def access(self) -> "SpotifyAccess":
+        """Return the way to Spotify, opened at the first call."""
+        from features.sources.spotify_access import SpotifyAccess  # noqa: PLC0415 - 0.5 s
+
+        with self._opening:
+            if self._access is None:
+                assert self._settings.redis_url  # noqa: S101 - Application has looked
+                self._access = SpotifyAccess(
+                    self._settings,
+                    self.engine,
+                    self._settings.redis_url,
+                    connections=REDIS_CONNECTIONS,
+                    now=self._now,
+                )
+            return self._access
+
+    async def refresh(self, user_id: str, spotify_token: str | None) -> frozenset[str]:
+        """Bring the history up to date if a token came along, or it is older than 6 h.
+
+        Returns
+        -------
+        What it went without: spotify_unavailable, needs_reauth, or nothing.
+        """
+        try:
+            if spotify_token is None:
+                standing = await asyncio.to_thread(self._grant_of, user_id)
+                if standing != "due":
+                    return frozenset({standing} if standing else ())
+            refreshed = await self.bring_up_to_date(user_id, token=spotify_token)
+        except (OperationalError, PoolTimeoutError):
+            DEGRADED.labels("postgres").inc()
+            return frozenset({"spotify_unavailable"})
+        if refreshed.state == "fresh":
+            return frozenset()
+        DEGRADED.labels("spotify").inc()
+        is_grant = refreshed.state == "needs_reauth"
+        return frozenset({"needs_reauth" if is_grant else "spotify_unavailable"})
+
+    async def within(
+        self, seconds: float, user_id: str, spotify_token: str | None, *, is_cached: bool
+    ) -> frozenset[str]:
+        """Refresh before a list, within a time; return what the list goes without.
+
+        A cached list waits only where a token came along.
+        """
+        if spotify_token is None and is_cached:
+            return frozenset()
+        task = asyncio.create_task(self.refresh(user_id, spotify_token))
+        self._behind.add(task)
+        task.add_done_callback(self._behind.discard)
+        done, _ = await asyncio.wait({task}, timeout=seconds)
+        return task.result() if done else frozenset({"spotify_unavailable"})
+
+    async def bring_up_to_date(self, user_id: str, *, token: str | None) -> "Refreshed":
+        """Refresh a listener's history, or wait for the refresh that is under way."""
+        task = self._running.get(user_id)
+        if task is None:
+            task = asyncio.create_task(asyncio.to_thread(self._refresh, user_id, token))
+            self._running[user_id] = task
+            task.add_done_callback(lambda _: self._running.pop(user_id, None))
+        return await asyncio.shield(task)
+
+    def _grant_of(self, user_id: str) -> str:
+        """Return how a listener's grant stands: due, needs_reauth, or nothing to do."""
+        if not self._settings.spotify_client_id or self._settings.bondhu_token_key is None:
+            return ""
+        with self.engine.connect() as connection:
+            found = connection.execute(
+                sa.text("SELECT state, history_at FROM spotify_grants WHERE user_id = :user_id"),
+                {"user_id": user_id},
+            ).one_or_none()
+        if found is None:
+            return ""
+        if found[0] == "needs_reauth":
+            return "needs_reauth"
+        is_old = found[1] is None or found[1] < self._now() - HISTORY_AFTER
+        return "due" if is_old else ""
+
+    def _refresh(self, user_id: str, token: str | None) -> "Refreshed":
+        from features.history_refresh import refresh  # noqa: PLC0415 - 0.5 s
+        from features.sources.spotify_transport import Patience  # noqa: PLC0415 - 0.5 s
+
+        refreshed = refresh(
+            self.engine,
+            self.access(),
+            user_id,
+            token=token,
+            patience=Patience(REFRESH_SECONDS),
+            now=self._now(),
+        )
+        if refreshed.report.stored:
+            self.outdate(user_id)
+        return refreshed
+
+    def outdate(self, user_id: str) -> None:
+        """Drop a listener's lists and profile: what they are made from has changed."""
+        with self.engine.connect() as connection:
+            revision = connection.scalar(
+                sa.text("SELECT revision FROM users WHERE user_id = :user_id"),
+                {"user_id": user_id},
+            )
+        self._cache.outdate_lists(user_id, int(revision or 0))
+
+    def close(self) -> None:
+        """Let the connections go."""
+        if self._access is not None:
+            self._access.close()
+        self.engine.dispose()
+
+
+class SpotifyCalls:
+    """The calls about Spotify."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        history: SpotifyHistory,
+        desk: Desk,
+        *,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._settings = settings
+        self._engine = history.engine
+        self._history = history
+        self._desk = desk
+        self._now = now
+        self._imports = asyncio.Semaphore(1)  # an import takes a core for seconds
+        self._memory: redis.Redis | None = None
+
+    def calls(self) -> list[Call]:
+        """Return the table of the calls about Spotify."""
+        refused = (401, 403, 413, 422, 429, 503)
+        return [
+            Call(
+                "/v1/spotify/ticket",
+                self.ticket,
+                "A ticket for /spotify/login, good once and for 60 s",
+                request=Nothing,
+                response=Ticket,
+                statuses=refused,
+                takes_nothing=True,
+            ),
+            Call(
+                "/v1/history/refresh",
+                self.refresh,
+                "Bring the history up to date from Spotify, by a token or the stored grant",
+                request=RefreshRequest,
+                response=ImportResponse,
+                statuses=refused,
+                takes_nothing=True,
+            ),
+            Call(
+                "/v1/history/import",
+                self.take_export,
+                "Import the listener's own Spotify export: the zip is the body",
+                response=ImportResponse,
+                statuses=refused,
+            ),
+            Call(
+                "/spotify/login",
+                self.login,
+                "Send the listener's browser to Spotify; needs a ticket",
+                method="GET",
+                statuses=(303, 401, 503),
+                needs_token=False,
+                media_type="text/html",
+            ),
+            Call(
+                "/spotify/callback",
+                self.callback,
+                "Where Spotify sends the listener's browser back to",
+                method="GET",
+                statuses=(401, 403, 502, 503),
+                needs_token=False,
+                media_type="text/html",
+            ),
+        ]
+
+    async def ticket(self, request: Request) -> Response:
+        """POST /v1/spotify/ticket."""
+        caller, _ = await self._desk.read(request, Nothing)
+        self._configured()
+        ticket = secrets.token_urlsafe(24)
+        await self._remember("ticket", ticket, caller.user_id.encode(), TICKET_SECONDS)
+        answer = Ticket(ticket, f"/spotify/login?ticket={ticket}", TICKET_SECONDS)
+        return self._desk.answer(request, answer)
+
+    async def login(self, request: Request) -> Response:
+        """GET /spotify/login."""
+        self._configured()
+        found = await self._recall("ticket", request.query_params.get("ticket", ""))
+        if found is None:
+            raise ServiceProblem(
+                401, "the ticket is used or older than 60 s: ask /v1/spotify/ticket for another"
+            )
+        from features.sources import spotify_auth  # noqa: PLC0415 - 0.5 s
+        from features.sources.spotify_transport import Patience  # noqa: PLC0415 - 0.5 s
+
+        state, verifier = secrets.token_urlsafe(24), spotify_auth.new_verifier()
+        waiting = msgspec.json.encode(_Login(found.decode(), verifier))
+        await self._remember("state", state, waiting, STATE_SECONDS)
+        session = self._history.access().session(Patience(REFRESH_SECONDS))
+        flow = spotify_auth.pkce(self._settings, session)
+        answer = RedirectResponse(
+            spotify_auth.authorize_url(flow, state=state, verifier=verifier), 303
+        )
+        answer.set_cookie(
+            COOKIE,
+            _digest(state),
+            max_age=STATE_SECONDS,
+            path="/spotify/callback",
+            secure=self._settings.spotify_redirect_uri.startswith("https:"),
+            httponly=True,
+            samesite="lax",
+        )
+        return _private(answer)
+
+    async def callback(self, request: Request) -> Response:
+        """GET /spotify/callback."""
+        self._configured()
+        state = request.query_params.get("state", "")
+        if not secrets.compare_digest(request.cookies.get(COOKIE, ""), _digest(state)):
+            raise ServiceProblem(403, "this login began in another browser: begin it again")
+        found = await self._recall("state", state)
+        if found is None:
+            raise ServiceProblem(401, "this login is over or older than 10 minutes: begin it again")
+        waiting = msgspec.json.decode(found, type=_Login)
+        code = request.query_params.get("code")
+        if not code:
+            return _page("Spotify was not connected: access was not granted.", 200)
+        await asyncio.to_thread(self._redeem, waiting, code[:2048])
+        answer = _page("Spotify is connected. You can close this page.", 200)
+        answer.delete_cookie(COOKIE, path="/spotify/callback")
+        return answer
+
+    async def refresh(self, request: Request) -> Response:
+        """POST /v1/history/refresh."""
+        caller, body = await self._desk.read(request, RefreshRequest)
+        try:
+            async with asyncio.timeout(REFRESH_SECONDS + 2):
+                refreshed = await self._history.bring_up_to_date(
+                    caller.user_id, token=body.spotify_token
+                )
+        except TimeoutError:
+            raise ServiceProblem(
+                503, "Spotify is slow: the refresh goes on by itself", {"Retry-After": "30"}
+            ) from None
+        except (OperationalError, PoolTimeoutError):
+            raise unavailable("the listeners' database") from None
+        report = refreshed.report
+        answer = ImportResponse(
+            read=report.read,
+            stored=report.stored,
+            skipped=dict(report.skipped),
+            notes=list(report.notes),
+            state=refreshed.state.value,
+            detail=refreshed.message,
+            without=dict(refreshed.without),
+            not_before=refreshed.not_before,
+        )
+        return self._desk.answer(request, answer)
+
+    async def take_export(self, request: Request) -> Response:
+        """POST /v1/history/import?consent=false: the body is the zip as Spotify sends it."""
+        caller = await self._desk.caller(request)
+        word = request.query_params.get("consent", "false").lower()
+        if word not in ("true", "false"):
+            raise ServiceProblem(422, "consent is true or false: may models be trained on it?")
+        with tempfile.NamedTemporaryFile(prefix="bondhu-export-", suffix=_suffix(request)) as file:
+            size = 0
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > LARGEST_EXPORT:
+                    raise ServiceProblem(
+                        413, f"an export may hold {LARGEST_EXPORT} bytes; import it on the machine"
+                    )
+                await asyncio.to_thread(file.write, chunk)
+            if not size:
+                raise ServiceProblem(422, "send the export's zip as the body")
+            file.flush()
+            async with self._imports:
+                answer = await asyncio.to_thread(
+                    self._import, caller.user_id, Path(file.name), consent=word == "true"
+                )
+        return self._desk.answer(request, answer)
+
+    def _import(self, user_id: str, path: Path, *, consent: bool) -> ImportResponse:
+        from features.sources.spotify_export import (  # noqa: PLC0415 - few callers need it
+            import_spotify_export,
+        )
+
+        try:
+            report = import_spotify_export(
+                self._engine, path, user_id=user_id, consent=consent, now=self._now()
+            )
+        except InputError as error:
+            raise ServiceProblem(422, str(error).replace(str(path), "the export")) from None
+        except (OperationalError, PoolTimeoutError):
+            raise unavailable("the listeners' database") from None
+        if report.stored:
+            self._history.outdate(user_id)
+        return ImportResponse(
+            read=report.read,
+            stored=report.stored,
+            skipped=dict(report.skipped),
+            notes=list(report.notes),
+        )
+
+    def _redeem(self, waiting: _Login, code: str) -> None:
+        from features.sources import spotify_auth, spotify_grants  # noqa: PLC0415 - 0.5 s
+        from features.sources.errors import SourceError  # noqa: PLC0415 - with them
+        from features.sources.spotify_transport import Patience  # noqa: PLC0415 - 0.5 s
+        from features.users import ensure_user  # noqa: PLC0415 - with them
+
+        access = self._history.access()
+        try:
+            flow = spotify_auth.pkce(self._settings, access.session(Patience(REFRESH_SECONDS)))
+            token, scope = spotify_auth.redeem(flow, code=code, verifier=waiting.verifier)
+        except SourceError as error:
+            raise ServiceProblem(502, str(error)) from None
+        now = self._now()
+        with self._engine.begin() as connection:
+            ensure_user(connection, waiting.user_id, source="api", now=now)
+            spotify_grants.save_grant(
+                connection, access.vault(), waiting.user_id, token, scope, now=now
+            )
+
+    def _configured(self) -> None:
+        if not self._settings.spotify_client_id or self._settings.bondhu_token_key is None:
+            raise ServiceProblem(
+                503,
+                "logging in at Spotify is not set up here: it needs SPOTIFY_CLIENT_ID and"
+                " BONDHU_TOKEN_KEY; importing an export needs neither",
+                {"Retry-After": "3600"},
+            )
+
+    def close(self) -> None:
+        """Let the connections go."""
+        if self._memory is not None:
+            self._memory.close()
+
+    async def _remember(self, kind: str, name: str, value: bytes, seconds: int) -> None:
+        sealed = self._fernet().encrypt(value)
+        await self._redis(lambda r: r.set(f"spotify:{kind}:{_digest(name)}", sealed, ex=seconds))
+
+    async def _recall(self, kind: str, name: str) -> bytes | None:
+        """Return what was remembered, once."""
+        found = await self._redis(lambda r: r.getdel(f"spotify:{kind}:{_digest(name)}"))
+        if not isinstance(found, bytes):
+            return None
+        try:
+            return self._fernet().decrypt(found)
+        except InvalidToken:  # the keys were changed meanwhile
+            return None
+
+    def _fernet(self) -> MultiFernet:
+        assert self._settings.bondhu_token_key is not None  # noqa: S101 - _configured has looked
+        keys = self._settings.bondhu_token_key.get_secret_value().split(",")
+        return MultiFernet([Fernet(key.strip()) for key in keys])
+
+    async def _redis(self, command: Callable[[redis.Redis], Any]) -> Any:
+        if self._memory is None:
+            assert self._settings.redis_url  # noqa: S101 - Application has looked
+            self._memory = redis.Redis.from_url(
+                self._settings.redis_url,
+                db=LOGINS_DB,
+                max_connections=REDIS_CONNECTIONS,
+                socket_timeout=REDIS_SECONDS,
+                socket_connect_timeout=REDIS_SECONDS,
+            )
+        memory = self._memory
+        try:
+            return await asyncio.to_thread(lambda: command(memory))
+        except redis.RedisError:
+            DEGRADED.labels("redis").inc()
+            raise unavailable("the memory of logins") from None
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _suffix(request: Request) -> str:
+    is_json = request.headers.get("content-type", "").startswith("application/json")
+    return ".json" if is_json else ".zip"
+
+
+def _page(text: str, status: int) -> Response:
+    return _private(
+        HTMLResponse(f"<!doctype html><title>Bondhu</title><p>{html.escape(text)}</p>", status)
+    )
+
+
+def _private(answer: Response) -> Response:
+    answer.headers["Cache-Control"] = "no-store"
+    answer.headers["Referrer-Policy"] = "no-referrer"
+    return answer

@@ -1,0 +1,173 @@
+"""One training run of the model `audio_estimator`, from Postgres to a registered version.
+
+Its error is taken out of fold: each track is estimated by a model, and by means of its artist, that
+never saw it. Beside it stands what anybody would do without a model: the artist's mean, or the mean
+of all where the artist is new.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from recommender.audio import FEATURES, FloatArray
+from recommender.audio_estimator import COEFFICIENTS_FILE, DESCRIPTION_FILE, AudioEstimator
+from training.audio_estimator_flavour import KIND
+from training.audio_examples import AudioExamples, read_examples
+from training.audio_fit import RIDGE, artist_means, fit
+from training.code_version import code_version
+from training.holdout import draw_of
+from training.intervals import Interval, bootstrap
+from training.packaging import sha256
+from training.runs import CHAMPION, Run
+
+if TYPE_CHECKING:  # importing it takes seconds
+    from training.registry import Registry
+
+FOLDS = 5
+TEMPO_BPM = 150.0
+"""What 1 of the scaled tempo is worth."""
+
+
+@dataclass(frozen=True)
+class TrainedEstimator:
+    """What a training run came to.
+
+    Attributes
+    ----------
+    metrics
+        Name -> interval, see `out_of_fold`.
+    promoted
+        Whether it is the champion now: its gain over no model is more than chance.
+    """
+
+    run_id: str
+    version: int
+    estimator: AudioEstimator
+    metrics: Mapping[str, Interval]
+    refused: Mapping[str, int]
+    promoted: bool
+
+
+def train_audio_estimator(
+    engine: sa.Engine,
+    registry: "Registry",
+    *,
+    seed: int = 7,
+    now: datetime,
+    timer: Callable[[], float] = time.perf_counter,
+) -> TrainedEstimator:
+    """Fit an estimator, take its error out of fold, register it, and promote it if it helps.
+
+    Equal seed and data give files of equal bytes.
+
+    Raises
+    ------
+    NothingTrainableError
+        Too few tracks may be used.
+    """
+    began = timer()
+    examples = read_examples(engine)
+    with threadpool_limits(limits=1):  # sums in another order would differ in their last bits
+        metrics = out_of_fold(examples, seed)
+        estimator = fit(examples.audio, examples.artist, examples.genres)
+    files = estimator.to_files()
+    digest = sha256(files[DESCRIPTION_FILE] + files[COEFFICIENTS_FILE])
+    seconds = timer() - began
+    version = registry.log_run(
+        Run(
+            name=f"audio_estimator seed {seed}",
+            params={"seed": seed, "ridge": RIDGE, "folds": FOLDS, "genres": len(estimator.genres)},
+            metrics=_flat(metrics) | {"tracks": float(len(examples)), "seconds": seconds},
+            tags={
+                "data_sha256": examples.sha256,
+                "code_version": code_version(Path(__file__).parent),
+                "model_sha256": digest,
+                "refused": ", ".join(f"{n} {name}" for name, n in examples.refused.items()),
+            },
+            data=("audio_features", examples.sha256, "as they are"),
+            started_at=now,
+            seconds=seconds,
+        ),
+        KIND,
+        estimator,
+        {"model_sha256": digest},
+    )
+    gain = metrics["gain_mae"]
+    promoted = gain.low > 0
+    decision = {
+        "promoted": promoted,
+        "gate": None if promoted else "gain",
+        "message": f"{version}: its out-of-fold gain over no model is {gain}",
+    }
+    registry.set_tag(version, "decision.1", json.dumps(decision, sort_keys=True))
+    if promoted:
+        registry.set_alias(KIND.name, CHAMPION, version.number)
+    return TrainedEstimator(
+        version.run_id, version.number, estimator, metrics, examples.refused, promoted
+    )
+
+
+def out_of_fold(examples: AudioExamples, seed: int) -> dict[str, Interval]:
+    """Return the mean absolute errors, each over tracks, with 95% intervals.
+
+    Returns
+    -------
+    `mae` over all seven features in [0, 1]; `mae_FEATURE` (`mae_tempo_bpm` in BPM);
+    `mae_known_artist` and `mae_new_artist`; `without_model_mae`; `gain_mae`, their difference
+    paired by track.
+    """
+    fold = np.array([draw_of(track, seed, "audio") % FOLDS for track in examples.track_ids])
+    ours, without = np.full_like(examples.audio, np.nan), np.full_like(examples.audio, np.nan)
+    is_known = np.zeros(len(examples), dtype=np.bool_)
+    for number in range(FOLDS):
+        hidden, seen = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
+        if not len(hidden) or not len(seen):
+            continue
+        audio, artist = examples.audio[seen], examples.artist[seen]
+        model = fit(audio, artist, [examples.genres[i] for i in seen.tolist()])
+        means, counts = artist_means(audio, artist, examples.artist[hidden])
+        ours[hidden] = model.estimate(means, counts, [examples.genres[i] for i in hidden.tolist()])
+        without[hidden] = np.where(np.isnan(means), np.nanmean(audio, axis=0), means)
+        is_known[hidden] = counts > 0
+    # Where there is no estimate there is no error: such a track stays without, by both.
+    error = np.abs(ours - examples.audio)
+    error_without = np.where(np.isnan(ours), np.nan, np.abs(without - examples.audio))
+    metrics = {
+        "mae": _mean(error, seed),
+        "mae_known_artist": _mean(error[is_known], seed),
+        "mae_new_artist": _mean(error[~is_known], seed),
+        "without_model_mae": _mean(error_without, seed),
+        "gain_mae": _mean(error_without - error, seed),
+    }
+    for place, feature in enumerate(FEATURES):
+        column = error[:, place : place + 1]
+        is_tempo = feature == "tempo"
+        name = "mae_tempo_bpm" if is_tempo else f"mae_{feature}"
+        metrics[name] = _mean(column * (TEMPO_BPM if is_tempo else 1.0), seed)
+    return metrics
+
+
+def _mean(error: FloatArray, seed: int) -> Interval:
+    """Return the mean over tracks of their mean over features."""
+    known: NDArray[np.bool_] = np.logical_not(np.isnan(error).all(axis=1))
+    if not known.any():
+        return Interval(float("nan"), float("nan"), float("nan"))
+    return bootstrap(np.nanmean(error[known], axis=1), seed)
+
+
+def _flat(metrics: Mapping[str, Interval]) -> dict[str, float]:
+    flat: dict[str, float] = {}
+    for name, interval in metrics.items():
+        if not np.isnan(interval.mean):
+            flat |= {name: interval.mean, f"{name}_low": interval.low}
+            flat[f"{name}_high"] = interval.high
+    return flat
