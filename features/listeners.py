@@ -14,11 +14,13 @@ import sqlalchemy as sa
 
 from recommender.audio import FEATURES, audio_rows
 from recommender.cold_start import Stage, account_age_days, stage_of
+from recommender.colisten import Listened
 from recommender.genres import CATEGORY_SLUGS
 from recommender.history import HALF_LIFE_DAYS, play_weight
 from recommender.listener import Listener
 from recommender.personality import TRAITS
 from recommender.rewards import POSITIVE
+from recommender.taste import ColistenIn
 from recommender.tracks import Catalogue
 
 HISTORY_ARTISTS = 50
@@ -82,13 +84,19 @@ def _queries(
                 WHERE user_id = :user_id AND {said}
             ), heard AS (
                 {heard}
-                UNION SELECT track_id FROM said WHERE feedback_type = ANY(:positive)
+                UNION ALL
+                SELECT DISTINCT track_id, 1 FROM said WHERE feedback_type = ANY(:positive)
+            ), artists AS (
+                SELECT artist_key, sum(n)::bigint AS n
+                FROM (SELECT artist_key, n FROM tracks JOIN heard USING (track_id)
+                      UNION ALL SELECT artist_key, play_count FROM artist_plays
+                      WHERE user_id = :user_id AND {counts}) parts
+                GROUP BY artist_key
             )
             SELECT
-                ARRAY(SELECT track_id FROM heard ORDER BY 1),
-                ARRAY(SELECT artist_key FROM tracks JOIN heard USING (track_id)
-                      UNION SELECT artist_key FROM artist_plays
-                      WHERE user_id = :user_id AND {counts} ORDER BY 1),
+                ARRAY(SELECT DISTINCT track_id FROM heard ORDER BY 1),
+                ARRAY(SELECT artist_key FROM artists ORDER BY artist_key),
+                ARRAY(SELECT n FROM artists ORDER BY artist_key),
                 ARRAY(SELECT track_id FROM said WHERE feedback_type = 'dislike' ORDER BY 1),
                 ARRAY(SELECT DISTINCT track_id FROM music_recommendations
                       WHERE :with_shown AND user_id = :user_id AND created_at < :now
@@ -101,7 +109,7 @@ def _queries(
 _NOW = _queries(
     top_tracks="SELECT * FROM get_user_top_50_tracks(:user_id)",
     personality="SELECT * FROM get_active_personality_profile(:user_id)",
-    heard="SELECT track_id FROM listening_history WHERE user_id = :user_id",
+    heard="SELECT track_id, play_count AS n FROM listening_history WHERE user_id = :user_id",
     plays="true",
     said="true",
     counts="true",
@@ -125,7 +133,8 @@ _AS_OF = _queries(
         FROM personality_scores WHERE user_id = :user_id AND assessment_date < :now
         ORDER BY assessment_date DESC, id DESC LIMIT 1
         """,  # noqa: S608 - constants
-    heard="SELECT track_id FROM plays WHERE user_id = :user_id AND played_at < :now",
+    heard="""SELECT track_id, count(*) AS n FROM plays
+             WHERE user_id = :user_id AND played_at < :now GROUP BY track_id""",
     plays="played_at < :now",
     said="received_at < :now",
     counts="imported_at < :now",
@@ -154,6 +163,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     history: list[Heard]
     heard_tracks: list[str]
     heard_artists: list[str]
+    artist_plays: list[int]
+    """Of the heard artists, in their order."""
     disliked_tracks: list[str]
     shown_tracks: list[str]
 
@@ -216,7 +227,7 @@ def _load(
         Heard(tuple(audio), count, None, category)
         for category, count, *audio in connection.execute(queries.top_artists, asked)
     ]
-    heard, artists, disliked, shown = connection.execute(queries.known, asked).one()
+    heard, artists, plays, disliked, shown = connection.execute(queries.known, asked).one()
     age = account_age_days(now, created_at, first_played_at)
     return Profile(
         user_id=user_id,
@@ -232,15 +243,23 @@ def _load(
         history=history,
         heard_tracks=heard,
         heard_artists=artists,
+        artist_plays=plays,
         disliked_tracks=disliked,
         shown_tracks=shown,
     )
 
 
 def listener_of(
-    profile: Profile, catalogue: Catalogue, *, now: datetime, q_table: Mapping[str, float]
+    profile: Profile,
+    catalogue: Catalogue,
+    *,
+    now: datetime,
+    q_table: Mapping[str, float],
+    colisten: ColistenIn | None = None,
 ) -> Listener:
     """Turn a profile into arrays over a catalogue; tracks and artists not in it drop out.
+
+    `colisten`, joined to the same catalogue, gives the listener a taste; None: there is no model.
 
     Ages count to the start of `now`'s UTC day: a list asked for twice on a day is the same list.
     """
@@ -271,4 +290,14 @@ def listener_of(
         shown=catalogue.recordings_of(profile.shown_tracks),
         categories={code: weight / total for code, weight in by_category.items()},
         q_table=q_table,
+        taste=None
+        if colisten is None
+        else colisten.taste(
+            Listened(
+                profile.heard_artists,
+                np.array(profile.artist_plays, dtype=np.float64),
+                profile.heard_tracks,
+                audio[known],
+            )
+        ),
     )

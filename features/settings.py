@@ -52,6 +52,7 @@ class Settings(BaseSettings):
     bondhu_exclude_heard: bool = True
     bondhu_exclude_shown: bool = False
     bondhu_retention_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
+    bondhu_min_entropy: Annotated[float, Field(ge=0.0, le=5.64)] = 0.0
 
     bondhu_challenger_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     bondhu_shadow_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0

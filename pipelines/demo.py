@@ -132,8 +132,18 @@ def _fill(environment: Environment, console: Console) -> None:
     with _step(console, "MLflow's registry"):
         registry = environment.registry()
         registry.ensure_prior()
-    with _step(console, "training the scorer's weights on listening histories"):
+    with _step(console, "co-listening, learned from all listening histories"):
+        from training.colisten_run import train_colisten  # noqa: PLC0415
         from training.promotion import promote  # noqa: PLC0415 - imports MLflow
+
+        learned = train_colisten(engine, registry, seed=7, now=now)
+    decision = promote(registry, "colisten", learned.version)
+    console.print(f"colisten {learned.version}: {decision.message}")
+    console.print(
+        f"  it finds {learned.metrics['ndcg_10']} of hidden artists (NDCG@10),"
+        f" popularity {learned.metrics['popularity_ndcg_10']}"
+    )
+    with _step(console, "training the scorer's weights on listening histories"):
         from training.scorer import train_scorer  # noqa: PLC0415
 
         trained = train_scorer(engine, registry, seed=7, now=now)

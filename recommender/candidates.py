@@ -2,16 +2,19 @@
 
 Several sources each propose some; a track proposed twice keeps the source that came first. In
 week 1 four of five candidates are popular and one fits the personality; later the listener's own
-history speaks.
+history speaks, and that of all who listen alike. A source with nothing to say leaves its share to
+the others.
 """
 
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recommender.audio import FloatArray, cosine
+from recommender.audio_index import AudioIndex
 from recommender.cold_start import Stage
 from recommender.genres import CATEGORY_SLUGS
 from recommender.listener import Listener
@@ -36,24 +39,34 @@ class Source(StrEnum):
 SHARES: Mapping[Stage, Mapping[Source, float]] = {
     Stage.WEEK_1: {Source.POPULAR: 0.8, Source.PERSONALITY: 0.2},
     Stage.WEEK_2_4: {
-        Source.PERSONALITY: 0.3,
-        Source.AUDIO: 0.3,
-        Source.CATEGORY: 0.2,
-        Source.POPULAR: 0.15,
+        Source.COLISTEN: 0.3,
+        Source.PERSONALITY: 0.2,
+        Source.AUDIO: 0.15,
+        Source.GENRE: 0.1,
+        Source.CATEGORY: 0.1,
+        Source.POPULAR: 0.1,
         Source.NEW_RELEASE: 0.05,
     },
     Stage.MONTH_2_PLUS: {
-        Source.AUDIO: 0.4,
-        Source.PERSONALITY: 0.2,
-        Source.CATEGORY: 0.2,
-        Source.POPULAR: 0.1,
-        Source.NEW_RELEASE: 0.1,
+        Source.COLISTEN: 0.4,
+        Source.AUDIO: 0.2,
+        Source.PERSONALITY: 0.1,
+        Source.GENRE: 0.1,
+        Source.CATEGORY: 0.1,
+        Source.POPULAR: 0.05,
+        Source.NEW_RELEASE: 0.05,
     },
 }
 """Stage -> source -> share of the candidates."""
 
 TIE = 1e-6
 """What popularity adds where a source thinks the same of two tracks."""
+EXACT = 50_000
+"""Up to so many tracks every one is judged; of more, an index and orders kept say which."""
+ALIKE_ARTISTS = 150
+"""Artists whose tracks co-listening looks at, beside those that were heard and audio's."""
+TRACKS_PER_ARTIST = 10
+FIT_PROBES = 6
 
 
 def propose(
@@ -63,8 +76,9 @@ def propose(
     size: int = 500,
     within: IndexArray | None = None,
     excluded: IndexArray | None = None,
+    index: AudioIndex | None = None,
 ) -> tuple[IndexArray, list[Source]]:
-    """Return up to `size` candidates for a listener.
+    """Return up to `size` candidates for a listener; none only from an empty catalogue.
 
     Parameters
     ----------
@@ -73,6 +87,8 @@ def propose(
     excluded
         Rows that the list leaves out anyway: they take no candidate's place while there is enough
         else. None: what the listener heard or disliked.
+    index
+        Of this catalogue; used where it has more than `EXACT` tracks. None: all are judged.
 
     Returns
     -------
@@ -81,66 +97,200 @@ def propose(
     sources
         Who proposed each of them first.
     """
-    pool = np.arange(len(catalogue)) if within is None else within
-    pool = np.unique(
-        catalogue.tracks.recording[pool]
-    )  # a recording under many ids is one candidate
-    open_ = np.zeros(len(catalogue), dtype=np.bool_)
-    open_[pool] = True
+    pool = catalogue.canonical if within is None else np.unique(catalogue.tracks.recording[within])
+    if within is None:
+        open_ = catalogue.is_canonical.copy()
+    else:
+        open_ = np.zeros(len(catalogue), dtype=np.bool_)
+        open_[pool] = True
     aside = np.union1d(listener.heard, listener.disliked) if excluded is None else excluded
-    aside = np.intersect1d(aside, pool).astype(np.int64)
+    aside = aside[open_[aside]]
     if len(pool) - len(aside) >= size:
         open_[aside] = False
+    exact = index is None or len(pool) <= EXACT
+    reach = _Exact(catalogue, listener, pool) if exact or index is None else _Indexed(
+        catalogue, listener, index, open_
+    )  # fmt: skip
+    asked = {s: share for s, share in SHARES[listener.stage].items() if _speaks(s, listener)}
+    total = sum(asked.values())
     found: dict[int, Source] = {}
-    for source, share in SHARES[listener.stage].items():
-        worth = _worth(source, catalogue, listener)
-        _take(found, worth, source, round(share * size), open_)
+    for source, share in asked.items():
+        _take(found, reach.worth(source, size), source, round(share / total * size), open_)
     if len(found) < size:  # too small a catalogue, or a source that had little to say
-        worth = _worth(Source.POPULAR, catalogue, listener)
-        _take(found, worth, Source.POPULAR, size - len(found), open_)
+        left = size - len(found)
+        _take(found, reach.worth(Source.POPULAR, size + left), Source.POPULAR, left, open_)
+    if len(found) < min(size, len(pool)):
+        rest = np.flatnonzero(open_)[: size - len(found)]
+        found.update(dict.fromkeys(rest.tolist(), Source.POPULAR))
     rows = np.array(sorted(found), dtype=np.int64)
     return rows, [found[row] for row in rows.tolist()]
 
 
+def _speaks(source: Source, listener: Listener) -> bool:
+    return listener.taste is not None if source is Source.COLISTEN else True
+
+
 def _take(
     found: dict[int, Source],
-    worth: FloatArray,
+    judged: tuple[IndexArray, FloatArray],
     source: Source,
     count: int,
     open_: NDArray[np.bool_],
 ) -> None:
     """Take the `count` open rows of highest worth; -inf: not proposed at all."""
-    worth = np.where(open_, worth, -np.inf)
-    rows = np.argpartition(-worth, min(count, len(worth) - 1))[:count]
-    rows = rows[worth[rows] > -np.inf]
+    rows, worth = judged
+    kept = open_[rows] & (worth > -np.inf)
+    rows, worth = rows[kept], worth[kept]
+    if count < len(rows):
+        rows = rows[np.argpartition(-worth, count)[:count]] if count else rows[:0]
     open_[rows] = False
     found.update(dict.fromkeys(rows.tolist(), source))
 
 
-def _worth(source: Source, catalogue: Catalogue, listener: Listener) -> FloatArray:
-    """Return how much a source thinks of every track.
+class _Exact:
+    """Every track of a pool, judged by every source."""
 
-    Equals go by popularity: a balanced listener gets what is known, not what comes first.
-    """
-    tracks = catalogue.tracks
-    popularity = np.nan_to_num(tracks.popularity, nan=0.0)
-    if source is Source.POPULAR:
-        return popularity
-    if source is Source.NEW_RELEASE:
-        dated = tracks.released != UNKNOWN_DATE
-        return np.where(dated, tracks.released + TIE * popularity, -np.inf)
-    if source is Source.PERSONALITY:
-        return match(listener.traits, tracks.audio, tracks.genre_terms) + TIE * popularity
-    if source is Source.AUDIO:
-        if not len(listener.history_weight):
-            return np.full(len(catalogue), -np.inf)
-        # The nearest to anything heard, a heavier play reaching further.
-        near = cosine(tracks.audio, listener.history_audio, unknown=0.0)
-        near *= (listener.history_weight / listener.history_weight.max()).astype(np.float32)
-        nearest: FloatArray = near.max(axis=1) + TIE * popularity
-        return nearest
-    share = np.zeros(len(CATEGORY_SLUGS) + 1)  # the last place is that of code -1, no category
+    def __init__(self, catalogue: Catalogue, listener: Listener, pool: IndexArray) -> None:
+        self._catalogue, self._listener, self._pool = catalogue, listener, pool
+        self._tracks = catalogue.tracks.take(pool)
+        self._popularity = np.nan_to_num(self._tracks.popularity, nan=0.0)
+
+    def worth(self, source: Source, _: int) -> tuple[IndexArray, FloatArray]:
+        """Return rows, and how much a source thinks of them.
+
+        Equals go by popularity: a balanced listener gets what is known, not what comes first.
+        """
+        tracks, listener, popularity = self._tracks, self._listener, self._popularity
+        if source is Source.POPULAR:
+            worth = popularity
+        elif source is Source.NEW_RELEASE:
+            dated = tracks.released != UNKNOWN_DATE
+            worth = np.where(dated, tracks.released + TIE * popularity, -np.inf)
+        elif source is Source.PERSONALITY:
+            worth = match(listener.traits, tracks.audio, tracks.genre_terms) + TIE * popularity
+        elif source is Source.COLISTEN:
+            worth = np.full(len(tracks), -np.inf)
+            if listener.taste is not None:
+                worth = listener.taste.z(tracks)
+        elif source is Source.AUDIO:
+            worth = np.full(len(tracks), -np.inf)
+            if len(listener.history_weight):
+                # The nearest to anything heard, a heavier play reaching further.
+                near = cosine(tracks.audio, listener.history_audio, unknown=0.0)
+                heaviest = listener.history_weight.max()
+                near *= (listener.history_weight / heaviest).astype(np.float32)
+                worth = near.max(axis=1) + TIE * popularity
+        elif source is Source.GENRE:
+            share = genre_shares(self._catalogue, listener)[self._catalogue.genre[self._pool]]
+            worth = np.where(share > 0, share + popularity, -np.inf)
+        else:
+            share = _category_shares(listener)[tracks.category]
+            worth = np.where(share > 0, share + popularity, -np.inf)
+        return self._pool, worth
+
+
+class _Indexed:
+    """The same sources over a large catalogue: each looks only at the rows that can be its best."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        listener: Listener,
+        index: AudioIndex,
+        open_: NDArray[np.bool_],
+    ) -> None:
+        self._catalogue, self._listener = catalogue, listener
+        self._index, self._open = index, open_
+
+    def worth(self, source: Source, count: int) -> tuple[IndexArray, FloatArray]:
+        """Return rows that hold the `count` best open ones, and their worth."""
+        catalogue, listener = self._catalogue, self._listener
+        if source in {Source.POPULAR, Source.NEW_RELEASE}:
+            newest = source is Source.NEW_RELEASE
+            order = catalogue.by_release if newest else catalogue.by_popularity
+            rows = self._first(order, count)
+            return rows, -np.arange(len(rows), dtype=np.float64)
+        if source is Source.AUDIO:
+            return self._nearest
+        if source is Source.PERSONALITY:
+            return self._fitting()
+        if source is Source.COLISTEN:
+            return self._alike(count)
+        if source is Source.GENRE:
+            return self._shared(genre_shares(catalogue, listener), catalogue.by_genre, count)
+        return self._shared(_category_shares(listener), catalogue.by_category, count)
+
+    def _fitting(self) -> tuple[IndexArray, FloatArray]:
+        """Return what fits the personality: centroids have no genres, their tracks do."""
+        traits, terms = self._listener.traits, self._catalogue.tracks.genre_terms
+        if not traits:
+            return self._catalogue.by_popularity[:0], np.empty(0)
+        none = np.zeros((len(self._index.centroids), *terms.shape[1:]), dtype=np.bool_)
+        rows, _ = self._index.search(lambda audio: match(traits, audio, none), probes=FIT_PROBES)
+        rows = rows[self._open[rows]]
+        tracks = self._catalogue.tracks
+        popularity = np.nan_to_num(tracks.popularity[rows], nan=0.0)
+        return rows, match(traits, tracks.audio[rows], terms[rows]) + TIE * popularity
+
+    def _first(self, order: IndexArray, count: int) -> IndexArray:
+        """Return the first `count` open rows of an order."""
+        reach = 2 * count
+        while True:
+            rows = order[:reach]
+            rows = rows[self._open[rows]]
+            if len(rows) >= count or reach >= len(order):
+                return rows[:count]
+            reach *= 4
+
+    @cached_property
+    def _nearest(self) -> tuple[IndexArray, FloatArray]:
+        listener = self._listener
+        return self._index.nearest(listener.history_audio, listener.history_weight)
+
+    def _shared(
+        self, share: FloatArray, orders: tuple[IndexArray, IndexArray], count: int
+    ) -> tuple[IndexArray, FloatArray]:
+        """Return the most popular of each group that the listener has a share in."""
+        order, starts = orders
+        groups = np.flatnonzero(share[: len(starts) - 1] > 0)
+        spans = [self._first(order[starts[g] : starts[g + 1]], count) for g in groups.tolist()]
+        rows = np.concatenate(spans) if spans else order[:0]
+        of = np.repeat(share[groups], [len(span) for span in spans])
+        return rows, of + np.nan_to_num(self._catalogue.tracks.popularity[rows], nan=0.0)
+
+    def _alike(self, count: int) -> tuple[IndexArray, FloatArray]:
+        taste, catalogue = self._listener.taste, self._catalogue
+        if taste is None:
+            return catalogue.by_popularity[:0], np.empty(0)
+        artists = np.union1d(
+            taste.alike(ALIKE_ARTISTS), self._listener.heard_artists[:ALIKE_ARTISTS]
+        )
+        near, worth = self._nearest
+        nearest = near
+        if count < len(near):
+            nearest = near[np.argpartition(-worth, count)[:count]]
+        rows = np.union1d(catalogue.rows_by(artists, most=TRACKS_PER_ARTIST), nearest)
+        rows = rows[self._open[rows]]
+        return rows, taste.z(catalogue.tracks.take(rows))
+
+
+def _category_shares(listener: Listener) -> FloatArray:
+    """(categories + 1,): the last place is that of code -1, no category."""
+    share = np.zeros(len(CATEGORY_SLUGS) + 1)
     for code, value in listener.categories.items():
         share[code] = value
-    worth = share[tracks.category]
-    return np.where(worth > 0, worth + popularity, -np.inf)
+    return share
+
+
+def genre_shares(catalogue: Catalogue, listener: Listener) -> FloatArray:
+    """Return (genres + 1,) which finest genres the listener's tracks have, else the artists'.
+
+    The last place is that of tracks without a genre: 0.
+    """
+    rows = listener.heard
+    if not len(rows):
+        rows = catalogue.rows_by(listener.heard_artists, most=TRACKS_PER_ARTIST)
+    codes = catalogue.genre[rows]
+    counts = np.bincount(codes[codes >= 0], minlength=len(catalogue.genre_names) + 1)
+    shares: FloatArray = counts / max(1, counts.sum())
+    return shares

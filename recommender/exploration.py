@@ -47,6 +47,8 @@ class EpsilonSlots:
 
     def explores(self, position: int) -> bool:
         """Return whether this position (from 1) is drawn."""
+        if not self.share:
+            return False
         return math.floor(position * self.share + 1e-9) > math.floor(
             (position - 1) * self.share + 1e-9
         )

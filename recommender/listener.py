@@ -7,6 +7,7 @@ import numpy as np
 
 from recommender.audio import FEATURES, AudioArray, FloatArray
 from recommender.cold_start import Stage
+from recommender.taste import Taste
 from recommender.tracks import IndexArray
 
 
@@ -38,6 +39,8 @@ class Listener:
         Category code -> share of listening, summing to 1 or empty.
     q_table
         State -> Q(state, recommend).
+    taste
+        What co-listening makes of the history; None without a model or a history.
     """
 
     stage: Stage
@@ -52,3 +55,4 @@ class Listener:
     shown: IndexArray = field(default_factory=_no_rows)
     categories: Mapping[int, float] = field(default_factory=dict)
     q_table: Mapping[str, float] = field(default_factory=dict)
+    taste: Taste | None = None

@@ -134,6 +134,16 @@ def match(
     array([1.])
     >>> match({"openness": 0.5}, x)
     array([0.5])
+
+    Openness 1 wants valence .5 (.2 off) and acousticness .6 (.4 off); conscientiousness 1 energy .4
+    (.25 off) and 100 BPM, which is 1/3 (.1667 off, at 125 BPM); agreeableness has no ideal, and
+    soul adds .1 to .5:
+
+    >>> x[0, 3:5] = 0.5, 0.2
+    >>> match({"openness": 1.0}, x).round(4), match({"conscientiousness": 1.0}, x).round(4)
+    (array([0.7]), array([0.7917]))
+    >>> match({"agreeableness": 0.8}, x, genre_terms([["soul"]])).round(4)
+    array([0.6])
     """
     total = np.zeros(len(audio))
     weight = np.zeros(len(audio))

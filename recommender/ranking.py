@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from recommender.audio import FloatArray
 from recommender.components import DIVERSITY, KEYS, STATIC
 from recommender.diversity import NEW_IN_LIST, UNLIKENESS, diversity, pairwise_similarity
+from recommender.entropy import EntropyFloor
 from recommender.exploration import EpsilonSlots
 from recommender.scoring import Weights
 from recommender.tracks import IndexArray, Tracks
@@ -76,6 +77,7 @@ def rank(
     rules: Rules,
     policy: EpsilonSlots,
     limit: int = 50,
+    floor: EntropyFloor | None = None,
 ) -> Ranking:
     """Choose and order up to `limit` of n candidates.
 
@@ -92,6 +94,8 @@ def rank(
         Component key -> weight, diversity among them.
     rl_adjustment
         (n,) in [-0.05, 0.05].
+    floor
+        Leaves out, at every position, what would put the list's entropy out of reach.
 
     Returns
     -------
@@ -105,30 +109,40 @@ def rank(
     open_places = _OpenPlaces(tracks, base, diversity_weight, rules)
     places: list[int] = []
     propensities: list[float] = []
-    diversities: list[float] = []
+    likenesses: list[float] = []
+    is_new: list[bool] = []
 
     score = np.empty(len(tracks))
-    while len(places) < min(limit, len(tracks)):
-        above = max(1, len(places))
+    wanted, position = min(limit, len(tracks)), 1
+    while position <= wanted:
+        above = max(1, position - 1)
         np.multiply(similarity_sum, -UNLIKENESS * diversity_weight / above, out=score)
         score += open_places.ceiling
         chosen, propensity = int(score.argmax()), 1.0
+        if floor is not None and score[chosen] > -np.inf:
+            chosen = floor.best(score)
         if score[chosen] == -np.inf:
-            if not open_places.relax(len(places) + 1):
+            if not open_places.relax(position):
                 break
             continue
-        if policy.explores(len(places) + 1):
-            eligible = np.flatnonzero(open_places.ceiling > -np.inf)
+        if policy.explores(position):
+            open_now = open_places.ceiling > -np.inf
+            eligible = np.flatnonzero(open_now if floor is None else floor.allowed(open_now))
             drawn, propensity = policy.draw(len(eligible))
             chosen = int(eligible[drawn])
-        is_new = open_places.take(chosen)
-        diversities.append(float(diversity(similarity_sum[chosen] / above, is_new)))
+        is_new.append(open_places.take(chosen))
+        if floor is not None:
+            floor.take(chosen)
+        likenesses.append(min(1.0, float(similarity_sum[chosen]) / above))
         places.append(chosen)
         propensities.append(propensity)
         similarity_sum += similarity[chosen]
+        position += 1
 
     at = np.array(places, dtype=np.int64)
-    parts = {key: components[key][at] for key in STATIC} | {DIVERSITY: np.array(diversities)}
+    parts = {key: components[key][at] for key in STATIC} | {
+        DIVERSITY: diversity(likenesses, is_new)
+    }
     return Ranking(
         place=at,
         score=base[at] + diversity_weight * parts[DIVERSITY],
@@ -153,7 +167,11 @@ class _OpenPlaces:
         self._weight = diversity_weight
         # Artists by small codes, so that a count per artist is an array.
         self._artist = np.unique(tracks.artist, return_inverse=True)[1]
-        self._per_artist = np.zeros(len(tracks), dtype=np.int64)
+        self._codes = self._artist.tolist()
+        self._order = np.argsort(self._artist, kind="stable")
+        sizes = np.bincount(self._artist)
+        self._per_artist = [0] * len(sizes)
+        self._sizes, self._ends = sizes.tolist(), np.cumsum(sizes).tolist()
         self._free = ~rules.never
         self._cap, self._barred = rules.artist_cap, rules.heard | rules.shown
         self._steps = _relaxations(rules)
@@ -162,22 +180,29 @@ class _OpenPlaces:
 
     def _ceilings(self) -> FloatArray:
         eligible = self._free & ~self._barred
+        listed = np.array(self._per_artist, dtype=np.int64)[self._artist]
         if self._cap is not None:
-            eligible &= self._per_artist[self._artist] < self._cap
-        unlike = diversity(0.0, self._per_artist[self._artist] == 0)
+            eligible &= listed < self._cap
+        unlike = diversity(0.0, listed == 0)
         ceiling: FloatArray = np.where(eligible, self._base + self._weight * unlike, -np.inf)
         return ceiling
 
     def take(self, chosen: int) -> bool:
         """Close a place; return whether its artist is new to the list."""
-        code = self._artist[chosen]
+        code = self._codes[chosen]
         self._free[chosen] = False
         self.ceiling[chosen] = -np.inf
-        self._per_artist[code] += 1
-        if is_new := bool(self._per_artist[code] == 1):
-            self.ceiling[self._artist == code] -= NEW_IN_LIST * self._weight
-        if self._per_artist[code] == self._cap:
-            self.ceiling[self._artist == code] = -np.inf
+        count = self._per_artist[code] + 1
+        self._per_artist[code] = count
+        size = self._sizes[code]
+        if size > 1:
+            end = self._ends[code]
+            members = self._order[end - size : end]
+            if count == self._cap:
+                self.ceiling[members] = -np.inf
+            elif count == 1:
+                self.ceiling[members] -= NEW_IN_LIST * self._weight
+        is_new: bool = count == 1
         return is_new
 
     def relax(self, position: int) -> bool:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from recommender.audio import AudioArray, FloatArray
 from recommender.genres import CATEGORY_SLUGS, OTHER
+from recommender.keys import places
 from recommender.personality import genre_terms
 from recommender.qlearning import track_states
 
@@ -103,7 +104,7 @@ class Catalogue:
 
     def rows_of(self, track_ids: Sequence[str]) -> IndexArray:
         """Return each id's row, -1 for an unknown id."""
-        return _places(self.ids, track_ids)
+        return places(self.ids, track_ids)
 
     def recordings_of(self, track_ids: Sequence[str]) -> IndexArray:
         """Return the canonical rows of these tracks, ascending and none twice; unknown ids drop."""
@@ -112,7 +113,7 @@ class Catalogue:
 
     def artists_of(self, artist_keys: Sequence[str]) -> IndexArray:
         """Return each artist's place, -1 for an artist with no track here."""
-        return _places(self.artist_keys, artist_keys)
+        return places(self.artist_keys, artist_keys)
 
     def id_of(self, row: int) -> str:
         """Return the id of a row."""
@@ -120,7 +121,69 @@ class Catalogue:
 
     def warm(self) -> None:
         """Work out what is kept of the catalogue, so that no first caller waits for it."""
-        _ = self.tracks.states
+        _ = self.tracks.states, self.is_canonical, self.by_release, self.by_artist
+        _ = self.by_genre, self.by_category
+
+    @cached_property
+    def by_artist(self) -> tuple[IndexArray, IndexArray]:
+        """Rows, an artist's together and the most popular first, and where each artist starts."""
+        return self._grouped(self.tracks.artist, len(self.artist_keys))
+
+    def rows_by(self, artists: IndexArray, *, most: int) -> IndexArray:
+        """Return up to `most` rows of each of these artists, the most popular ones first."""
+        rows, starts = self.by_artist
+        spans = [rows[starts[a] : min(starts[a] + most, starts[a + 1])] for a in artists.tolist()]
+        return np.concatenate(spans) if spans else rows[:0]
+
+    @cached_property
+    def canonical(self) -> IndexArray:
+        """Rows that stand for their recording: one under many ids is one track of a list."""
+        rows: IndexArray = np.unique(self.tracks.recording)
+        return rows
+
+    @cached_property
+    def is_canonical(self) -> NDArray[np.bool_]:
+        """(n,), True for the rows of `canonical`."""
+        is_canonical = np.zeros(len(self), dtype=np.bool_)
+        is_canonical[self.canonical] = True
+        return is_canonical
+
+    @cached_property
+    def by_release(self) -> IndexArray:
+        """Dated rows from the newest to the oldest, those of a day by popularity."""
+        popular = self.by_popularity
+        released = self.tracks.released[popular]
+        rows = popular[np.argsort(-released, kind="stable")]
+        dated: IndexArray = rows[self.tracks.released[rows] != UNKNOWN_DATE]
+        return dated
+
+    @cached_property
+    def genre_names(self) -> tuple[str, ...]:
+        """Every genre that is some track's finest."""
+        return tuple(sorted({genres[0] for genres in self.genres if genres}))
+
+    @cached_property
+    def genre(self) -> IndexArray:
+        """(n,) each track's finest genre as a place in `genre_names`, -1 for none."""
+        code = {name: place for place, name in enumerate(self.genre_names)}
+        return np.array([code[g[0]] if g else -1 for g in self.genres], dtype=np.int64)
+
+    @cached_property
+    def by_genre(self) -> tuple[IndexArray, IndexArray]:
+        """As `by_artist`, by finest genre."""
+        return self._grouped(self.genre, len(self.genre_names))
+
+    @cached_property
+    def by_category(self) -> tuple[IndexArray, IndexArray]:
+        """As `by_artist`, by category."""
+        return self._grouped(self.tracks.category, len(CATEGORY_SLUGS))
+
+    def _grouped(self, code: IndexArray, groups: int) -> tuple[IndexArray, IndexArray]:
+        popular = self.by_popularity
+        popular = popular[code[popular] >= 0]
+        rows: IndexArray = popular[np.argsort(code[popular], kind="stable")]
+        starts = np.searchsorted(code[rows], np.arange(groups + 1))
+        return rows, starts.astype(np.int64)
 
     @cached_property
     def by_popularity(self) -> IndexArray:
@@ -129,16 +192,6 @@ class Catalogue:
             -np.nan_to_num(self.tracks.popularity, nan=-1), kind="stable"
         )
         return order
-
-
-def _places(keys: NDArray[np.bytes_], wanted: Sequence[str]) -> IndexArray:
-    if not len(keys) or not wanted:
-        return np.full(len(wanted), -1, dtype=np.int64)
-    # Fixed-width bytes end at their first NUL: a key with one would pass for another.
-    needles = np.array([b"" if "\0" in text else text.encode() for text in wanted], np.bytes_)
-    at = np.minimum(np.searchsorted(keys, needles), len(keys) - 1)
-    places: IndexArray = np.where(keys[at] == needles, at, -1)
-    return places
 
 
 def build_tracks(

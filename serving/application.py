@@ -154,6 +154,7 @@ class Application:
             exploration=settings.bondhu_exploration,
             exclude_heard=settings.bondhu_exclude_heard,
             exclude_shown=settings.bondhu_exclude_shown,
+            min_entropy=settings.bondhu_min_entropy,
         )
         self.shadows = Shadows(self.loading_engine, ranking, now=now)
         self.recommender = Recommender(
@@ -164,6 +165,7 @@ class Application:
         self.versions = Versions(
             self.registry,
             ModelCopies(settings.home / "models"),
+            indices=settings.home / "indices",
             share=settings.bondhu_challenger_share,
             shadow_share=settings.bondhu_shadow_share,
         )

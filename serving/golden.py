@@ -57,10 +57,11 @@ def _answer(served: Served, stage: Stage) -> KeptList:
         heard_artists=[],
         disliked_tracks=[],
         shown_tracks=[],
+        artist_plays=[],
     )
     catalogue = served.catalogue.catalogue
-    listener = listener_of(profile, catalogue, now=NOW, q_table={})
-    rows, sources = propose(catalogue, listener, size=SETTINGS.candidates)
+    listener = listener_of(profile, catalogue, now=NOW, q_table={}, colisten=served.taste)
+    rows, sources = propose(catalogue, listener, size=SETTINGS.candidates, index=served.index)
     kept, _ = build(
         profile,
         listener,

@@ -9,6 +9,7 @@ import numpy as np
 from features.catalogue import NamedCatalogue
 from features.listeners import Profile
 from features.recommendations import ComputedList, Impression
+from recommender.entropy import EntropyFloor
 from recommender.explanation import EXPLORED, explain
 from recommender.exploration import EpsilonSlots
 from recommender.listener import Listener
@@ -36,12 +37,15 @@ class RankingSettings:
         Share of a list's positions that are drawn, in [0, 0.5].
     exclude_heard, exclude_shown
         Whether tracks heard before, or shown in the last 30 days, are left out.
+    min_entropy
+        Bits over finest genres that a list of 50 has at least, where candidates allow; 0: no floor.
     """
 
     candidates: int
     exploration: float
     exclude_heard: bool
     exclude_shown: bool
+    min_entropy: float = 0.0
 
 
 def build(
@@ -83,6 +87,13 @@ def build(
         ),
         policy=policy,
         limit=len(pool.rows) if by_caller else LONGEST + RESERVES,
+        floor=None
+        if by_caller or not settings.min_entropy
+        else EntropyFloor(
+            catalogue.genre[pool.rows],
+            bits=settings.min_entropy,
+            length=min(LONGEST, len(pool.rows)),
+        ),
     )
     without = [] if profile.traits else ["personality_default"]
     if ranking.relaxed.get("artist_cap", LONGEST + 1) <= LONGEST:  # the reserves may be less strict

@@ -90,7 +90,13 @@ class Recommender:
                     return packed, "hit"
             profile = self._profile(connection, user_id, served, stands, now)
             q = self._q_state(connection, user_id, stands)
-            listener = listener_of(profile, served.catalogue.catalogue, now=now, q_table=q.table)
+            listener = listener_of(
+                profile,
+                served.catalogue.catalogue,
+                now=now,
+                q_table=q.table,
+                colisten=served.taste,
+            )
             pool, cached = self._pool(user_id, request, served, listener)
             kept, computed = build(
                 profile,
@@ -167,6 +173,7 @@ class Recommender:
             size=self._settings.candidates,
             within=_rows_of_genre(catalogue, request.genre),
             excluded=excluded_rows(listener, self._settings),
+            index=served.index,
         )
         pool = pools.judge(catalogue, listener, rows, sources)
         self._cache.store_pool(user_id, key, pool.pack(basis))

@@ -2,13 +2,18 @@
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 from features.catalogue import NamedCatalogue
+from recommender.audio_index import AudioIndex
+from recommender.colisten import Colisten
 from recommender.components import KEYS
 from recommender.genres import normalise_genre
 from recommender.scoring import Scorer
+from recommender.taste import ColistenIn
 from serving.model_registry import ServedModel
 from serving.schemas import RecommendRequest
+from serving.track_index import index_of
 
 
 @dataclass(frozen=True)
@@ -18,9 +23,21 @@ class Served:
     catalogue: NamedCatalogue
     catalogue_version: str
     scorer: ServedModel[Scorer]
+    colisten: ServedModel[Colisten] | None = None
+    taste: ColistenIn | None = None
+    """The co-listening model joined to the catalogue."""
+    index: AudioIndex | None = None
+    """Of the catalogue, where it is large."""
 
     @classmethod
-    def of(cls, named: NamedCatalogue, scorer: ServedModel[Scorer]) -> "Served":
+    def of(
+        cls,
+        named: NamedCatalogue,
+        scorer: ServedModel[Scorer],
+        colisten: ServedModel[Colisten] | None = None,
+        *,
+        indices: Path | None = None,
+    ) -> "Served":
         """Return the versions with the catalogue's name worked out.
 
         Pools in the cache hold rows by number and components by key, so the ids behind the numbers
@@ -29,15 +46,23 @@ class Served:
         named.catalogue.warm()
         digest = hashlib.sha256(named.catalogue.ids.tobytes())
         digest.update(",".join(KEYS).encode())
-        return cls(named, f"{named.build_id}-{digest.hexdigest()[:8]}", scorer)
+        taste = None if colisten is None else ColistenIn.of(colisten.model, named.catalogue)
+        version = f"{named.build_id}-{digest.hexdigest()[:8]}"
+        index = index_of(named.catalogue, version, indices) if indices else None
+        return cls(named, version, scorer, colisten, taste, index)
 
     @property
     def models(self) -> dict[str, int]:
         """Model name -> version."""
-        return {"scorer": self.scorer.version}
+        served = {"scorer": self.scorer, "colisten": self.colisten}
+        return {name: model.version for name, model in served.items() if model is not None}
 
     def cache_key(self, request: RecommendRequest) -> str:
         """Return what a list depends on beside its listener."""
         genre = normalise_genre(request.genre) if request.genre else "-"
-        parts = [genre, request.context or "-", f"scorer:{self.scorer.version}"]
+        parts = [
+            genre,
+            request.context or "-",
+            *(f"{name}:{version}" for name, version in self.models.items()),
+        ]
         return "|".join([*parts, self.catalogue_version])

@@ -7,9 +7,11 @@ served, and answers say `model_stale`.
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from features.catalogue import NamedCatalogue
+from recommender.colisten import Colisten
 from recommender.errors import ModelFormatError
 from recommender.scoring import Scorer
 from serving import golden
@@ -27,8 +29,11 @@ from serving.model_registry import (
 )
 from serving.served import Served
 
-MODELS: Mapping[str, Any] = {"scorer": Scorer}
+MODELS: Mapping[str, Any] = {"scorer": Scorer, "colisten": Colisten}
 """Every model of a list by its registered name."""
+
+OPTIONAL = frozenset({"colisten"})
+"""Models that a list can be made without."""
 
 TRY_AGAIN_ROUNDS = 30
 """A refused version is looked at again that often: its folder may have been out of reach."""
@@ -38,9 +43,9 @@ Models = Mapping[str, ServedModel[Any]]
 log = logging.getLogger("bondhu.models")
 
 
-def serve(named: NamedCatalogue, models: Models) -> Served:
-    """Return models on a catalogue."""
-    return Served.of(named, models["scorer"])
+def serve(named: NamedCatalogue, models: Models, indices: Path) -> Served:
+    """Return models on a catalogue, whose index is kept in a folder."""
+    return Served.of(named, models["scorer"], models.get("colisten"), indices=indices)
 
 
 class Versions:
@@ -48,13 +53,22 @@ class Versions:
 
     Parameters
     ----------
+    indices
+        The folder that keeps the catalogue's index.
     share, shadow_share
         See `Lineup`.
     """
 
     def __init__(
-        self, registry: ModelRegistry, copies: ModelCopies, *, share: float, shadow_share: float
+        self,
+        registry: ModelRegistry,
+        copies: ModelCopies,
+        *,
+        indices: Path,
+        share: float,
+        shadow_share: float,
     ) -> None:
+        self._indices = indices
         self._registry = registry
         self._copies = copies
         self._share, self._shadow_share = share, shadow_share
@@ -86,8 +100,10 @@ class Versions:
                 self._follow(name, CHAMPION, named)
             except RegistryUnavailableError as error:
                 self._say_away(error)
-                if not self._use_copy(name, named):
+                if not self._use_copy(name, named) and name not in OPTIONAL:
                     raise
+            if name in OPTIONAL:
+                continue
             if name not in self._models[CHAMPION] and not self._use_copy(name, named):
                 version, reason = self.refused[f"{name} {CHAMPION}"]
                 raise ModelFormatError(f"{name} {version} is refused: {reason}")
@@ -123,8 +139,10 @@ class Versions:
             for name, model in models.items():
                 MODEL_VERSION.labels(name, alias).set(model.version)
         return Lineup(
-            champion=serve(named, champions),
-            challenger=serve(named, champions | challengers) if challengers else None,
+            champion=serve(named, champions, self._indices),
+            challenger=(
+                serve(named, champions | challengers, self._indices) if challengers else None
+            ),
             share=self._share,
             shadow_share=self._shadow_share,
         )
@@ -135,15 +153,7 @@ class Versions:
         which = f"{name} {alias}"
         now = self._models[alias].get(name)
         if found is None:
-            if alias == CHAMPION and now is None:
-                raise ModelFormatError(
-                    f"no version of {name} is champion: run 'bondhu train {name}'"
-                )
-            if alias == CHALLENGER and now is not None:
-                del self._models[alias][name]
-                MODEL_VERSION.remove(name, alias)
-            self.refused.pop(which, None) if alias == CHALLENGER else None
-            return alias == CHALLENGER and now is not None
+            return self._withdrawn(name, alias)
         if now is not None and now.version == found.version:
             self.refused.pop(which, None)
             return False
@@ -168,11 +178,26 @@ class Versions:
         log.info("Serving %s %d from now on", which, found.version)
         return True
 
+    def _withdrawn(self, name: str, alias: str) -> bool:
+        """Let go of what no alias names any more, if a list can be made without it."""
+        now = self._models[alias].get(name)
+        if alias == CHAMPION and name not in OPTIONAL:
+            if now is None:
+                raise ModelFormatError(
+                    f"no version of {name} is champion: run 'bondhu train {name}'"
+                )
+            return False  # the version before goes on
+        self.refused.pop(f"{name} {alias}", None)
+        if now is None:
+            return False
+        del self._models[alias][name]
+        return True
+
     def _try(self, name: str, model: ServedModel[Any], named: NamedCatalogue) -> None:
         """Ask a version for the golden lists, beside the champions of the other models."""
         others = self._models[CHAMPION] | {name: model}
-        if set(MODELS) <= set(others):
-            golden.check(serve(named, others))
+        if set(MODELS) - OPTIONAL <= set(others):
+            golden.check(serve(named, others, self._indices))
 
     def _use_copy(self, name: str, named: NamedCatalogue) -> bool:
         """Serve the last good copy; return whether there is one."""

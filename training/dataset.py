@@ -5,7 +5,7 @@ Stages are made from histories: week_1 sees nothing, week_2_4 the first fifth of
 see, it should find.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from features.listeners import listener_of
 from recommender.cold_start import Stage
 from recommender.listener import Listener
+from recommender.taste import ColistenIn
 from recommender.tracks import Catalogue, IndexArray
 from training.catalogue import load_trainable_catalogue
 from training.errors import NothingTrainableError
@@ -51,6 +52,9 @@ class Holdout:
     since: datetime | None
 
 
+ColistenFor = Callable[[Holdout], ColistenIn]
+
+
 @dataclass(frozen=True)
 class Example:
     """One listener at one stage: what the model sees, and the artists that it should find.
@@ -77,7 +81,12 @@ class Dataset:
     test: Sequence[Holdout]
 
     def examples(
-        self, holdouts: Sequence[Holdout], stage: Stage, *, now: datetime
+        self,
+        holdouts: Sequence[Holdout],
+        stage: Stage,
+        *,
+        now: datetime,
+        colisten_for: ColistenFor | None = None,
     ) -> Iterator[Example]:
         """Yield each of these listeners at a stage, in the same order at every stage.
 
@@ -85,6 +94,8 @@ class Dataset:
         ----------
         now
             The age of plays counts from the last visible one; where there are none, from now.
+        colisten_for
+            Returns the co-listening model that judges a listener: one fitted without them.
         """
         for holdout in holdouts:
             plays, counts = visible(holdout, stage)
@@ -94,7 +105,13 @@ class Dataset:
             profile = profile_of(
                 holdout.history, plays, counts, stage=stage, facts=self.facts, as_of=as_of
             )
-            listener = listener_of(profile, self.catalogue, now=as_of, q_table={})
+            listener = listener_of(
+                profile,
+                self.catalogue,
+                now=as_of,
+                q_table={},
+                colisten=colisten_for(holdout) if colisten_for else None,
+            )
             yield Example(holdout.history.user_id, listener, np.sort(relevant))
 
 

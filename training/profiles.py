@@ -4,6 +4,7 @@ The same `Profile` then goes through the same `listener_of` as in the service; a
 readers together.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -79,6 +80,9 @@ def profile_of(
         before = per_track.get(play.track_id)
         count = 1 + (before.play_count if before else 0)
         per_track[play.track_id] = Heard(audio, count, play.played_at, category)
+    played = Counter(play.artist_key for play in plays)
+    played.update({count.artist_key: count.play_count for count in counts})
+    by_artist = dict(sorted(played.items()))
     tracks = sorted(per_track, key=lambda track: (-_weight(per_track[track], as_of), track))
     artists = sorted(counts, key=lambda count: (-count.play_count, count.artist_key))
     heard = [per_track[track] for track in tracks[:HISTORY_TRACKS]]
@@ -94,7 +98,8 @@ def profile_of(
         method="history",
         history=heard,
         heard_tracks=list(per_track),
-        heard_artists=sorted({p.artist_key for p in plays} | {c.artist_key for c in counts}),
+        heard_artists=list(by_artist),
+        artist_plays=list(by_artist.values()),
         disliked_tracks=[],
         shown_tracks=[],
     )

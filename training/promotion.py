@@ -1,7 +1,8 @@
 """Promotion: a version becomes the champion only where the evidence says that it is better.
 
 Four gates, asked in this order: `evidence` (a model fitted from histories may follow only the
-prior: what people play by themselves does not say what they choose from a list), `baseline` (it
+prior, or one fitted before there was a co-listening model to weigh: what people play by themselves
+does not say what they choose from a list), `baseline` (it
 was compared with today's champion), `gain` (the lower bound of its gain is above 0), `stage` (no
 stage is worse by more than chance). Every decision is kept as a tag of the version.
 """
@@ -15,7 +16,15 @@ from recommender.cold_start import Stage
 from training.errors import TrainingError
 from training.evaluation import GAIN
 from training.intervals import Interval
-from training.runs import BASELINE, CHAMPION, FITTED_FROM_TAG, HISTORIES, Version
+from training.runs import (
+    BASELINE,
+    CHAMPION,
+    COLISTEN_TAG,
+    COMPARED_WITH,
+    FITTED_FROM_TAG,
+    HISTORIES,
+    Version,
+)
 
 PRIOR_VERSION = 1
 DECISION = "decision."
@@ -101,8 +110,10 @@ def _objection(
     """Return the first gate that objects and why; None and the evidence where none does."""
     if champion is None:
         return None, "there was no champion"
-    over = f"over version {champion.number}"
-    if candidate.tags.get(FITTED_FROM_TAG) == HISTORIES and champion.number != PRIOR_VERSION:
+    over = f"over {candidate.tags.get(COMPARED_WITH, f'version {champion.number}')}"
+    weighs_more = COLISTEN_TAG in candidate.tags and COLISTEN_TAG not in champion.tags
+    is_from_histories = candidate.tags.get(FITTED_FROM_TAG) == HISTORIES
+    if is_from_histories and champion.number != PRIOR_VERSION and not weighs_more:
         return "evidence", (
             f"fitted from histories alone, it may follow version {PRIOR_VERSION} only,"
             f" and the champion is version {champion.number}"

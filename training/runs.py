@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 SCORER = "scorer"
+COLISTEN = "colisten"
 CHAMPION = "champion"
 
 FITTED_FROM_TAG = "fitted_from"
@@ -12,6 +13,14 @@ FITTED_FROM_TAG = "fitted_from"
 HISTORIES = "histories"
 """What listeners played by themselves: no list was shown, nobody chose from one."""
 BY_HAND = "hand"
+
+LISTENING = "listening"
+"""The same histories, for a model that describes what is played and claims no choice."""
+
+COLISTEN_TAG = "colisten_version"
+"""Tag of a scorer: the co-listening model that was champion when its weights were fitted."""
+COMPARED_WITH = "compared_with"
+"""Tag: what its gain is over, where that is not the champion."""
 
 BASELINE = "baseline_version"
 """Tag: the champion that a version was compared with."""

@@ -14,13 +14,14 @@ from recommender.cold_start import Stage
 from recommender.scoring import PRIOR, Scorer
 from training.choices import CANDIDATES, Choices, choices_of
 from training.code_version import code_version
-from training.dataset import Dataset, Holdout, read_dataset
+from training.crossfit import cross_fitted
+from training.dataset import ColistenFor, Dataset, Holdout, read_dataset
 from training.evaluation import K, compare, evaluate
 from training.figures import weights_figure
 from training.histories import stage_today
 from training.intervals import Interval
 from training.packaging import sha256
-from training.runs import BASELINE, FITTED_FROM_TAG, HISTORIES, SCORER, Run
+from training.runs import BASELINE, COLISTEN, COLISTEN_TAG, FITTED_FROM_TAG, HISTORIES, SCORER, Run
 from training.scorer_flavour import KIND
 from training.weights import RIDGE, SHRINKAGE, StageWeights, fit_scorer
 
@@ -90,13 +91,20 @@ def train_scorer(
     dataset = read_dataset(engine, seed=seed)
     # One thread: sums in another order would differ in their last bits.
     with threadpool_limits(limits=1):
+        colisten = registry.champion(COLISTEN)
+        colisten_for = None
+        if colisten is not None:  # the champion has seen what is hidden here
+            say("fitting co-listening without the listeners that it judges")
+            colisten_for = cross_fitted(dataset, seed=seed)
         say(f"fitting weights to {len(dataset.fit)} listeners")
         scorer, fitted = fit_scorer(
-            _choices(dataset, dataset.fit, now, add_relevant=True), PRIOR, shrinkage=shrinkage
+            _choices(dataset, dataset.fit, now, colisten_for, add_relevant=True),
+            PRIOR,
+            shrinkage=shrinkage,
         )
         say(f"testing them on {len(dataset.test)} others")
         results = evaluate(
-            _choices(dataset, dataset.test, now, add_relevant=False),
+            _choices(dataset, dataset.test, now, colisten_for, add_relevant=False),
             {"fitted": scorer, "champion": served},
         )
         today = [stage_today(holdout.history, now) for holdout in dataset.test]
@@ -106,6 +114,8 @@ def train_scorer(
     digest = sha256(scorer.to_json().encode())
     histories = dataset.histories
     evidence = {FITTED_FROM_TAG: HISTORIES, BASELINE: str(champion.number)}
+    if colisten is not None:
+        evidence[COLISTEN_TAG] = str(colisten.number)
     version = registry.log_run(
         Run(
             name=f"scorer seed {seed}",
@@ -149,12 +159,17 @@ def train_scorer(
 
 
 def _choices(
-    dataset: Dataset, holdouts: Sequence[Holdout], now: datetime, *, add_relevant: bool
+    dataset: Dataset,
+    holdouts: Sequence[Holdout],
+    now: datetime,
+    colisten_for: ColistenFor | None,
+    *,
+    add_relevant: bool,
 ) -> dict[Stage, Iterator[Choices]]:
     return {
         stage: choices_of(
             dataset.catalogue,
-            dataset.examples(holdouts, stage, now=now),
+            dataset.examples(holdouts, stage, now=now, colisten_for=colisten_for),
             add_relevant=add_relevant,
         )
         for stage in Stage

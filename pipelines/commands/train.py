@@ -11,11 +11,6 @@ from pipelines.environment import open_environment
 app = typer.Typer(no_args_is_help=True, help="Train a model; the run's id is the last line.")
 
 
-@app.callback()
-def _train() -> None:
-    """Keep `scorer` a command of its own, also while it is the only one."""
-
-
 @app.command()
 def scorer(seed: int = 7) -> None:
     """Fit the weights of the score per cold-start stage."""
@@ -45,4 +40,21 @@ def audio_estimator(seed: int = 7) -> None:
         typer.echo(f"out of fold {name}: {trained.metrics[name]}", err=True)
     word = "champion" if trained.promoted else "not promoted: no better than no model"
     typer.echo(f"audio_estimator version {trained.version}, {word}", err=True)
+    typer.echo(trained.run_id)
+
+
+@app.command()
+def colisten(seed: int = 7) -> None:
+    """Fit what listeners with a history like yours play as well."""
+    from training.colisten_run import train_colisten  # noqa: PLC0415 - imports scipy
+
+    with open_environment(read_settings()) as environment, console.status("training") as status:
+        trained = train_colisten(
+            environment.engine,
+            environment.registry(),
+            seed=seed,
+            now=datetime.now(UTC),
+            progress=lambda line: status.update(f"training colisten: {line}"),
+        )
+    typer.echo(f"colisten version {trained.version}", err=True)
     typer.echo(trained.run_id)

@@ -1,4 +1,4 @@
-"""Co-listening: what listeners with this history play as well."""
+"""Co-listening: what listeners with this history play as well. Settled question 4."""
 
 import numpy as np
 
@@ -8,13 +8,16 @@ from recommender.tracks import Tracks
 
 
 class _Colisten:
-    """colisten(c) = 0 while no co-listening model is registered; the scorer gives it weight 0."""
+    """colisten(c) = clip((z(c) - low) / (high - low), 0, 1) with z and its bounds of `Taste`.
+
+    0 for everything while no model is registered, and for a listener without a history.
+    """
 
     phrase = "people who listen like you play it"
 
     def __call__(self, listener: Listener, tracks: Tracks) -> FloatArray:
         """Return (n,) values in [0, 1]."""
-        return np.zeros(len(tracks))
+        return np.zeros(len(tracks)) if listener.taste is None else listener.taste.worth(tracks)
 
 
 COMPONENT = _Colisten()

@@ -1,0 +1,1 @@
+"""The tasks of `bench-quality`: data, splits, what is hidden, and who is asked."""

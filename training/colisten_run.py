@@ -1,0 +1,178 @@
+"""One training run of the model `colisten`, from Postgres to a registered version."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import sqlalchemy as sa
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from recommender.cold_start import Stage
+from recommender.colisten import REASONS, Colisten
+from recommender.grain import Grain
+from training.code_version import code_version
+from training.colisten import fit_colisten
+from training.crossfit import listening_of
+from training.dataset import Dataset, Holdout, read_dataset, visible
+from training.evaluation import GAIN, K, ndcg
+from training.grains import fit_grain
+from training.intervals import Interval, bootstrap
+from training.packaging import sha256
+from training.runs import BASELINE, COLISTEN, COMPARED_WITH, FITTED_FROM_TAG, LISTENING, Run
+
+if TYPE_CHECKING:  # importing it takes seconds
+    from training.registry import Registry
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class TrainedColisten:
+    """What a training run came to; see `training.scorer.TrainedRun`."""
+
+    run_id: str
+    version: int
+    colisten: Colisten
+    metrics: Mapping[str, Interval]
+    sha256: str
+    seconds: float
+
+
+def train_colisten(
+    engine: sa.Engine,
+    registry: "Registry",
+    *,
+    seed: int = 7,
+    now: datetime,
+    progress: Progress | None = None,
+    timer: Callable[[], float] = time.perf_counter,
+) -> TrainedColisten:
+    """Fit co-listening to all histories, and register it; it is not promoted here.
+
+    What it is worth is measured apart: grains fitted to the listeners who fit scorers find the
+    hidden artists of the others, beside popularity. The registered model is then fitted to
+    everybody. Equal seed and data give a model of equal bytes.
+
+    Raises
+    ------
+    NothingTrainableError
+        No row may be used, or too few listeners have enough of them.
+    """
+    from training.colisten_flavour import KIND  # noqa: PLC0415 - imports pandas
+
+    say = progress or (lambda line: None)
+    began = timer()
+    say("reading histories")
+    dataset = read_dataset(engine, seed=seed)
+    histories = dataset.histories
+    # One thread: sums in another order would differ in their last bits.
+    with threadpool_limits(limits=1):
+        say(f"testing on {len(dataset.test)} listeners")
+        metrics = worth(dataset, seed=seed)
+        say(f"fitting to {len(histories.listeners)} listeners")
+        colisten = fit_colisten(
+            [listening_of(one) for one in histories.listeners],
+            lambda _: dataset.catalogue,
+            seed=seed,
+        )
+    say("registering the version")
+    champion = registry.champion(COLISTEN)
+    files = colisten.to_files()
+    digest = sha256(b"".join(sha256(files[name]).encode() for name in sorted(files)))
+    evidence = {
+        FITTED_FROM_TAG: LISTENING,
+        COMPARED_WITH: "popularity, on listeners kept aside",
+        BASELINE: str(champion.number) if champion else "none",
+    }
+    seconds = timer() - began
+    flat: dict[str, float] = {"seconds": seconds}
+    for name, interval in metrics.items():
+        flat |= {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+    for kind, mix in (("by_tracks", colisten.by_tracks), ("by_artists", colisten.by_artists)):
+        flat |= {
+            f"{kind}/weight_{reason}": float(weight)
+            for reason, weight in zip(REASONS, mix.weights, strict=True)
+        }
+    version = registry.log_run(
+        Run(
+            name=f"colisten seed {seed}",
+            params={
+                "seed": seed,
+                "k": K,
+                "artists": len(colisten.artists),
+                "tracks": len(colisten.tracks),
+                "data_from": histories.window[0],
+                "data_to": histories.window[1],
+            },
+            metrics=flat,
+            tags=evidence
+            | {
+                "data_sha256": histories.sha256,
+                "code_version": code_version(Path(__file__).parent),
+                "colisten_sha256": digest,
+                "refused": ", ".join(f"{n} {name}" for name, n in histories.refused.items()),
+            },
+            data=("histories", histories.sha256, " to ".join(histories.window)),
+            started_at=now,
+            seconds=seconds,
+        ),
+        KIND,
+        colisten,
+        evidence,
+    )
+    return TrainedColisten(version.run_id, version.number, colisten, metrics, digest, seconds)
+
+
+def worth(dataset: Dataset, *, seed: int) -> dict[str, Interval]:
+    """Return NDCG@10 of hidden artists per stage and over all, ours, popularity's, and the gain.
+
+    All artists that two listeners play are ranked but those seen; a listener of week 1 has nothing
+    to fold in, so that both rank by popularity there.
+    """
+    plays = [listening_of(holdout.history).artists for holdout in dataset.fit]
+    grain = fit_grain(plays, seed=seed)
+    listeners = np.zeros(len(grain))
+    for one in plays:
+        at = grain.places(list(one))
+        listeners[at[at >= 0]] += 1
+    metrics: dict[str, Interval] = {}
+    for stage in Stage:
+        values = np.array([_one(holdout, stage, grain, listeners) for holdout in dataset.test])
+        ours, popular = values.T
+        parts = {f"ndcg_{K}": ours, f"popularity_ndcg_{K}": popular, GAIN: ours - popular}
+        for name, part in parts.items():
+            metrics[f"{stage}/{name}"] = bootstrap(part, seed)
+    for name in (f"ndcg_{K}", f"popularity_ndcg_{K}", GAIN):
+        metrics[name] = metrics[f"{Stage.MONTH_2_PLUS}/{name}"]
+    return metrics
+
+
+def _one(
+    holdout: Holdout, stage: Stage, grain: Grain, listeners: np.ndarray
+) -> tuple[float, float]:
+    plays, counts = visible(holdout, stage)
+    seen: dict[str, float] = {}
+    for play in plays:
+        seen[play.artist_key] = seen.get(play.artist_key, 0.0) + 1.0
+    for count in counts:
+        seen[count.artist_key] = seen.get(count.artist_key, 0.0) + count.play_count
+    names = sorted(seen)
+    ours = grain.scores(names, np.array([seen[name] for name in names]))
+    if not ours.any():
+        ours = listeners
+    heard = grain.places(names)
+    wanted = sorted(holdout.known - seen.keys())
+    at = grain.places(wanted)
+    # Those that the grain does not know cannot be found, and still count.
+    relevant = np.where(at >= 0, at, -1 - np.arange(len(at)))
+    found = []
+    for scores in (ours, listeners):
+        open_scores = scores.astype(np.float64).copy()
+        open_scores[heard[heard >= 0]] = -np.inf
+        ranked = np.argsort(-open_scores, kind="stable")[:K]
+        found.append(ndcg(ranked.tolist(), relevant))
+    return found[0], found[1]
