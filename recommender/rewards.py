@@ -61,6 +61,7 @@ def context_fits(context: str | None, audio: AudioArray) -> bool:
 
     Examples
     --------
+    >>> import numpy as np
     >>> calm = np.array([.5, .2, .5, .3, .9, .8, .03], dtype=np.float32)
     >>> context_fits("sleep", calm), context_fits("party", calm), context_fits(None, calm)
     (True, False, False)
