@@ -32,6 +32,15 @@ _FEATURES = sa.text(
 )
 
 
+_ACTIVE = sa.text("SELECT * FROM get_active_personality_profile(:user_id)")
+
+
+def active_scores(connection: sa.Connection, user_id: str) -> dict[str, float]:
+    """Return the scores of a listener's active assessment, trait -> 0-100; empty without one."""
+    row = connection.execute(_ACTIVE, {"user_id": user_id}).mappings().one_or_none()
+    return {trait: row[trait] for trait in TRAITS if row[trait] is not None} if row else {}
+
+
 def save_assessment(
     connection: sa.Connection,
     user_id: str,

@@ -8,7 +8,14 @@ class DatabaseUnavailableError(Exception):
     """Postgres cannot be reached; the message says which one and what to do."""
 
 
-def connect(url: str, *, pool_size: int = 5, connect_timeout_seconds: int = 5) -> sa.Engine:
+def connect(
+    url: str,
+    *,
+    pool_size: int = 5,
+    connect_timeout_seconds: int = 5,
+    pool_timeout_seconds: float = 30.0,
+    statement_timeout_ms: int | None = None,
+) -> sa.Engine:
     """Return an engine on `url`, whatever driver the URL names; nothing is opened yet.
 
     Parameters
@@ -19,6 +26,10 @@ def connect(url: str, *, pool_size: int = 5, connect_timeout_seconds: int = 5) -
         Connections kept open by this process.
     connect_timeout_seconds
         How long one attempt to connect may take.
+    pool_timeout_seconds
+        How long to wait for a free connection.
+    statement_timeout_ms
+        After which the server gives a statement up; None: as the server is set.
 
     Raises
     ------
@@ -40,18 +51,20 @@ def connect(url: str, *, pool_size: int = 5, connect_timeout_seconds: int = 5) -
         parsed.set(drivername="postgresql+psycopg2"),
         pool_size=pool_size,
         max_overflow=pool_size,
+        pool_timeout=pool_timeout_seconds,
         pool_pre_ping=True,  # 0.1 ms; a restarted server costs no caller an error
         pool_recycle=1800,
         # Times cross the wire as instants; UTC keeps what is printed readable.
         connect_args={
             "connect_timeout": connect_timeout_seconds,
-            "options": _with_utc(parsed.query.get("options", "")),
+            "options": _options(parsed.query.get("options", ""), statement_timeout_ms),
         },
     )
 
 
-def _with_utc(options: object) -> str:
-    return f"{options} -c timezone=UTC".strip()
+def _options(options: object, statement_timeout_ms: int | None) -> str:
+    limit = f" -c statement_timeout={statement_timeout_ms}" if statement_timeout_ms else ""
+    return f"{options} -c timezone=UTC{limit}".strip()
 
 
 def mlflow_uri(database_url: str) -> str:

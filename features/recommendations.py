@@ -26,9 +26,10 @@ _STORE = sa.text(
     )
     INSERT INTO music_recommendations
         (recommendation_id, user_id, position, track_id, score, components, rl_adjustment,
-         propensity, policy, model_versions, state, created_at)
+         propensity, policy, model_versions, state, arm, created_at)
     SELECT :recommendation_id, :user_id, position, track_id, score, components, rl_adjustment,
-           propensity, :policy, CAST(:model_versions AS jsonb), state, :generated_at
+           propensity, :policy, CAST(:model_versions AS jsonb), state, CAST(:arm AS text),
+           :generated_at
     FROM jsonb_to_recordset(CAST(:impressions AS jsonb)) AS i
         (position smallint, track_id text, score float8, components jsonb, rl_adjustment float8,
          propensity float8, state text)
@@ -40,6 +41,10 @@ _LATEST = sa.text(
     WHERE user_id = :user_id AND cache_key = :cache_key AND is_valid AND expires_at > :now
     ORDER BY generated_at DESC LIMIT 1
     """
+)
+_KEPT = sa.text(
+    "SELECT recommended_tracks_json, metadata_json FROM recommendations_cache"
+    " WHERE user_id = :user_id AND recommendation_id = :recommendation_id"
 )
 _SERVED = sa.text(
     """
@@ -67,6 +72,7 @@ class ComputedList(msgspec.Struct, kw_only=True, frozen=True):
     """A list with all that it was made from.
 
     `is_valid`: whether it may be served again while the listener's revision stays.
+    `arm`: the side of an experiment, champion or challenger; None: there was none.
     """
 
     recommendation_id: UUID
@@ -86,6 +92,7 @@ class ComputedList(msgspec.Struct, kw_only=True, frozen=True):
     expires_at: datetime
     revision: int
     is_valid: bool
+    arm: str | None = None
 
 
 def store_list(connection: sa.Connection, computed: ComputedList) -> None:
@@ -113,6 +120,7 @@ def store_list(connection: sa.Connection, computed: ComputedList) -> None:
             "revision": computed.revision,
             "is_valid": computed.is_valid,
             "policy": computed.policy,
+            "arm": computed.arm,
             "model_versions": as_json(computed.model_versions),
             "impressions": as_json(computed.impressions),
         },
@@ -127,6 +135,15 @@ def stored_list(
         _LATEST, {"user_id": user_id, "cache_key": cache_key, "now": now}
     ).one_or_none()
     return (row[0], row[1], row[2]) if row else None
+
+
+def kept_list(
+    connection: sa.Connection, user_id: str, recommendation_id: UUID
+) -> tuple[Any, Any] | None:
+    """Return (tracks, metadata) of a listener's list, valid or not, while it is kept."""
+    asked = {"user_id": user_id, "recommendation_id": recommendation_id}
+    row = connection.execute(_KEPT, asked).one_or_none()
+    return (row[0], row[1]) if row else None
 
 
 def count_servings(

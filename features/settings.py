@@ -29,6 +29,8 @@ class Settings(BaseSettings):
 
     user_rate_limit: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     bondhu_jwt_secret: SecretStr | None = None
+    supabase_url: Annotated[str, Field(pattern="^https?://")] | None = None
+    supabase_key: SecretStr | None = None
 
     spotify_client_id: str | None = None
     spotify_client_secret: SecretStr | None = None
@@ -52,6 +54,12 @@ class Settings(BaseSettings):
     bondhu_exclude_shown: bool = False
     bondhu_retention_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
     bondhu_min_entropy: Annotated[float, Field(ge=0.0, le=5.64)] = 0.0
+
+    bondhu_challenger_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    bondhu_shadow_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+
+    bondhu_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    otel_exporter_otlp_endpoint: Annotated[str, Field(pattern="^https?://")] | None = None
 
     @property
     def home(self) -> Path:

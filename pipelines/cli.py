@@ -11,7 +11,17 @@ from features.database import DatabaseUnavailableError
 from features.imports import InputError
 from features.settings import SettingsError
 from features.sources.errors import SourceError
-from pipelines.commands import doctor, features, imports, models, servers, service, simulate, train
+from pipelines.commands import (
+    doctor,
+    features,
+    imports,
+    models,
+    rights,
+    servers,
+    service,
+    simulate,
+    train,
+)
 from pipelines.servers import ServerError
 from pipelines.serving_process import ServiceError
 from recommender.errors import RecommenderError
@@ -33,6 +43,8 @@ for command in (
     service.serve,
     service.token,
     service.demo,
+    rights.export_user,
+    rights.delete_user,
     doctor.doctor,
     simulate.simulate,
 ):

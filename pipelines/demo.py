@@ -60,7 +60,9 @@ def run_demo(settings: Settings, *, once: bool, port: int, console: Console) -> 
         _fill(environment, console)
         listener = _listener(environment)
         secret = signing_secret(settings)
-        worker = environment.worker_environment() | {"BONDHU_JWT_SECRET": secret}
+        # Its own words are enough: the worker's log shows from warnings on, unless told otherwise.
+        quiet = {"BONDHU_LOG_LEVEL": "WARNING"}
+        worker = quiet | environment.worker_environment() | {"BONDHU_JWT_SECRET": secret}
         with _step(console, "the service, with its models and catalogue"):
             process = running.enter_context(serving(worker, host=HOST, port=port, workers=1))
         address = f"http://{HOST}:{port}"

@@ -1,50 +1,64 @@
 """What a worker holds while it runs: connections, models, the catalogue."""
 
 import asyncio
+import ctypes
 import gc
 import logging
+import math
 import os
 import signal
+import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from features.assessments import save_assessment
+from features.assessments import active_scores, save_assessment
 from features.catalogue import build_id, load_catalogue
 from features.database import connect, mlflow_uri
 from features.settings import Settings
 from features.users import ensure_user, revise, revised_since
-from recommender.colisten import Colisten
-from recommender.errors import ModelFormatError
-from recommender.qtable import QTable
 from recommender.questionnaires import Assessment
-from recommender.scoring import Scorer
+from serving.acting import ActingLog
+from serving.admission import Admission
 from serving.auth import Authenticator
 from serving.cache import LIST_SECONDS, AsyncEdgeCache, Cache
+from serving.connections import ask_whether_cluster, in_use
 from serving.feedback import CLOCKS_DIFFER, FeedbackLog, Received, check
+from serving.history import History, HistorySource
 from serving.journal import Journal
+from serving.lineup import Lineup
 from serving.list_building import RankingSettings
-from serving.metrics import DEGRADED, MODEL_REFUSED
-from serving.model_registry import (
-    champion_if_any,
-    champion_version,
-    load_champion,
-    load_if_any,
-    open_registry,
-)
+from serving.listing import Listing
+from serving.metrics import DEGRADED, POOL_IN_USE, POOL_SIZE, QUEUE_DEPTH, REDIS_MEMORY
+from serving.model_copies import ModelCopies
+from serving.model_registry import open_registry
 from serving.problems import ServiceProblem, unavailable
+from serving.query_times import measure_queries
 from serving.rate_limit import LocalLimit
 from serving.recommend import Recommender
 from serving.schemas import FeedbackResponse
 from serving.served import Served
 from serving.servings import Servings
+from serving.shadow import Shadows
 from serving.spotify import SpotifyHistory
+from serving.turns import Turns
+from serving.versions import Versions
+
+T = TypeVar("T")
 
 REFRESH_SECONDS = 2.0
+THREADS = 8
+"""Computations at a time: as many as have a connection to Postgres."""
+
+STATEMENT_MS = 2_000
+MEMORY_ROUNDS = 5
 
 log = logging.getLogger("bondhu")
 
@@ -53,69 +67,120 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+def _give_memory_back() -> None:
+    """Return what loading took for a moment; glibc alone would keep it, some 50 MB."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def _end_process() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 class Application:
     """One worker's resources.
 
     Parameters
     ----------
     settings
-        With `database_url`, `redis_url` and `bondhu_jwt_secret` set.
+        With `database_url` and `redis_url` set.
     workers
         How many workers share the limits on connections.
+    history
+        Where histories are brought up to date from; None: Spotify.
+    end
+        Ends this process, so that another takes its place.
     """
 
     def __init__(
-        self, settings: Settings, *, workers: int = 1, now: Callable[[], datetime] = _now
+        self,
+        settings: Settings,
+        *,
+        workers: int = 1,
+        now: Callable[[], datetime] = _now,
+        history: HistorySource | None = None,
+        end: Callable[[], None] = _end_process,
     ) -> None:
         if settings.database_url is None or settings.redis_url is None:
             raise ValueError("a worker needs DATABASE_URL and REDIS_URL: use 'bondhu serve'")
-        if settings.bondhu_jwt_secret is None:
-            raise ValueError(
-                "BONDHU_JWT_SECRET is not set: the service refuses to start without a way to tell"
-                " who calls"
-            )
-        # Four shares a worker: two for the edge, and one for each database of computations.
-        connections = settings.redis_max_connections // (4 * workers)
+        # Six shares a worker: two for the edge, and one for each database of computations.
+        connections = settings.redis_max_connections // (6 * workers)
         if connections == 0:
             raise ValueError(
                 f"REDIS_MAX_CONNECTIONS {settings.redis_max_connections} is too little for"
-                f" {workers} workers: each needs 4"
+                f" {workers} workers: each needs 6"
             )
         self.settings = settings
         self.now = now
-        self.engine = connect(settings.database_url, pool_size=8)
+        self.engine = connect(
+            settings.database_url,
+            pool_size=THREADS,
+            connect_timeout_seconds=2,
+            pool_timeout_seconds=1.0,
+            statement_timeout_ms=STATEMENT_MS,
+        )
+        measure_queries(self.engine)
+        # Loading a catalogue takes longer than a call may, and must not take a call's connection.
+        self.loading_engine = connect(settings.database_url, pool_size=1)
         self.registry = open_registry(
             settings.mlflow_tracking_uri or mlflow_uri(settings.database_url)
         )
-        self.cache = Cache(settings.redis_url, connections=connections)
-        self.edge_cache = AsyncEdgeCache(settings.redis_url, connections=2 * connections)
+        is_cluster = ask_whether_cluster(settings.redis_url)
+        self._kind_of_redis_is_known = is_cluster is not None
+        self.cache = Cache(
+            settings.redis_url, connections=connections, cluster=bool(is_cluster), now=now
+        )
+        self.edge_cache = AsyncEdgeCache(
+            settings.redis_url, connections=2 * connections, cluster=bool(is_cluster)
+        )
+        self.turns = Turns(self.edge_cache)
+        self.listing = Listing(self)
         self.local_limit = LocalLimit(lambda: int(time.monotonic() * 1000))
-        self.authenticator = Authenticator(settings.bondhu_jwt_secret.get_secret_value())
-        self.servings = Servings(self.engine, now=now)
+        secret = settings.bondhu_jwt_secret
+        self.acting = ActingLog(self.loading_engine, now=now)
+        self.admission = Admission(
+            Authenticator(secret.get_secret_value() if secret else None, settings.supabase_url),
+            self.edge_cache,
+            self.local_limit,
+            self.acting,
+            limit=settings.user_rate_limit,
+        )
+        self.spotify = SpotifyHistory(settings, self.cache, now=now)
+        self.history = History(history or self.spotify)
+        self.servings = Servings(self.loading_engine, now=now)
+        ranking = RankingSettings(
+            candidates=settings.bondhu_candidates_max,
+            exploration=settings.bondhu_exploration,
+            policy=settings.bondhu_policy,
+            exclude_heard=settings.bondhu_exclude_heard,
+            exclude_shown=settings.bondhu_exclude_shown,
+            min_entropy=settings.bondhu_min_entropy,
+        )
+        self.shadows = Shadows(self.loading_engine, ranking, now=now)
         self.recommender = Recommender(
-            self.engine,
-            self.cache,
-            RankingSettings(
-                candidates=settings.bondhu_candidates_max,
-                exploration=settings.bondhu_exploration,
-                policy=settings.bondhu_policy,
-                exclude_heard=settings.bondhu_exclude_heard,
-                exclude_shown=settings.bondhu_exclude_shown,
-                min_entropy=settings.bondhu_min_entropy,
-            ),
-            now=now,
-            new_id=uuid.uuid4,
+            self.engine, self.cache, ranking, self.shadows, now=now, new_id=uuid.uuid4
         )
         self.feedback_log = FeedbackLog(self.engine, self.cache, flush=self.servings.flush)
         self.journal = Journal(settings.home / "journal") if settings.bondhu_journal else None
-        self.spotify = SpotifyHistory(settings, self.cache, now=now)
+        self.versions = Versions(
+            self.registry,
+            ModelCopies(settings.home / "models"),
+            indices=settings.home / "indices",
+            share=settings.bondhu_challenger_share,
+            shadow_share=settings.bondhu_shadow_share,
+        )
         self.away: frozenset[str] = frozenset()
         self._look_back_to: datetime | None = now() - timedelta(seconds=LIST_SECONDS)
-        self._served: Served | None = None
+        self._lineup: Lineup | None = None
         self._refresher: asyncio.Task[None] | None = None
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="bondhu")
+        self._rounds = 0
+        self._end = end
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
-    def served(self) -> Served:
+    def lineup(self) -> Lineup:
         """The versions that answers are made with now.
 
         Raises
@@ -123,9 +188,14 @@ class Application:
         ServiceProblem
             503 before `open` is done.
         """
-        if self._served is None:
+        if self._lineup is None:
             raise ServiceProblem(503, "the service is starting", {"Retry-After": "1"})
-        return self._served
+        return self._lineup
+
+    @property
+    def served(self) -> Served:
+        """The champion's versions; raises as `lineup` does."""
+        return self.lineup.champion
 
     @property
     def may_hold_outdated_lists(self) -> bool:
@@ -134,35 +204,46 @@ class Application:
 
     async def open(self) -> None:
         """Load what is served, and keep it fresh from now on."""
-        self._served = await asyncio.to_thread(self._load)
+        self._loop = asyncio.get_running_loop()
+        self._lineup = await asyncio.to_thread(self._load)
+        self.away = frozenset({"model_stale"} if self.versions.is_stale else ())
         await asyncio.to_thread(self._reconcile)
         # What was imported and loaded stays for good: without this, full collections walk it all
         # and stop the loop for 100 ms and more.
         gc.collect()
         gc.freeze()
         gc.set_threshold(2_000, 25, 1_000)
+        _give_memory_back()
+        # A computation must not keep the loop from a cached answer for long.
+        sys.setswitchinterval(0.001)
         self._refresher = asyncio.create_task(self._refresh_forever())
-        self._refresher.add_done_callback(_end_worker)
+        self._refresher.add_done_callback(self._ended)
 
     async def close(self) -> None:
         """Tell what is pending, and let all connections go."""
         if self._refresher:
             self._refresher.cancel()
+        await self.history.close()
         await asyncio.to_thread(self._house_keep)
+        await asyncio.to_thread(self._threads.shutdown, wait=False, cancel_futures=True)
         await self.edge_cache.close()
         self.cache.close()
         self.spotify.close()
         self.registry.close()
+        self.loading_engine.dispose()
         self.engine.dispose()
 
-    def _load(self) -> Served:
-        return Served.of(
-            load_catalogue(self.engine),
-            load_champion(self.registry, "scorer", Scorer),
-            load_if_any(self.registry, "colisten", Colisten),
-            load_if_any(self.registry, "qtable", QTable),
-            indices=self.settings.home / "indices",
-        )
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Return what a thread of this worker's own works out, the request's id being carried on.
+
+        Cancelled before its turn, it never begins: what nobody waits for any more is not done.
+        """
+        context = copy_context()
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, lambda: context.run(work))
+
+    def _load(self) -> Lineup:
+        return self.versions.open(load_catalogue(self.loading_engine))
 
     async def _refresh_forever(self) -> None:
         while True:
@@ -187,14 +268,54 @@ class Application:
                 if told:
                     log.info("Told Postgres %d journalled feedbacks", told)
             self.servings.flush()
+            self.acting.flush()
             self._reconcile()
-            if not self._swap():
-                away.add("model_stale")
+            self._swap()
+            self.shadows.work()
         except (OperationalError, PoolTimeoutError) as error:
             DEGRADED.labels("postgres").inc()
             away.add("postgres_down")
             log.warning("PostgreSQL is away, trying again: %s", str(error).splitlines()[0])
+        if self.versions.is_stale:
+            away.add("model_stale")
         self.away = frozenset(away)
+        self._ask_redis()
+        self._gauge()
+        self._rounds += 1
+
+    def _ask_redis(self) -> None:
+        """Tell Redis the caches' counts; where it was away at the start, find out what it is."""
+        for cache in self.cache.named:
+            cache.tell_counts()
+        if not self._kind_of_redis_is_known:
+            is_cluster = ask_whether_cluster(str(self.settings.redis_url))
+            if is_cluster is not None:
+                self._kind_of_redis_is_known = True
+                if is_cluster and self._loop is not None:
+                    self.cache.reopen(cluster=True)
+                    reopened = self.edge_cache.reopen(cluster=True)
+                    asyncio.run_coroutine_threadsafe(reopened, self._loop).result()
+        if self._rounds % MEMORY_ROUNDS == 0 and (used := self.cache.memory_bytes()) is not None:
+            REDIS_MEMORY.set(used)
+
+    def _gauge(self) -> None:
+        """Show how full pools and queues are."""
+        pool = self.engine.pool
+        POOL_IN_USE.labels("postgres").set(pool.checkedout())  # type: ignore[attr-defined]
+        POOL_SIZE.labels("postgres").set(2 * THREADS)
+        POOL_IN_USE.labels("redis").set(sum(map(in_use, self.cache.databases_open)))
+        POOL_SIZE.labels("redis").set(self.settings.redis_max_connections)
+        for queue, depth in self.queue_depths().items():
+            QUEUE_DEPTH.labels(queue).set(depth)
+
+    def queue_depths(self) -> dict[str, int]:
+        """Return how much waits to be told, by queue."""
+        return {
+            "journal": self.journal.waiting() if self.journal else 0,
+            "servings": len(self.servings),
+            "acting": len(self.acting),
+            "shadows": len(self.shadows),
+        }
 
     def _reconcile(self) -> None:
         """Outdate lists in Redis that are outdated in Postgres only.
@@ -208,37 +329,22 @@ class Application:
         if self._look_back_to is None or not is_there:
             return
         self.cache.has_missed = False
-        with self.engine.connect() as connection:
+        with self.loading_engine.connect() as connection:
             revised = revised_since(connection, self._look_back_to)
         if all(self.cache.outdate_lists(user_id, revision) for user_id, revision in revised):
             self._look_back_to = None
 
-    def _swap(self) -> bool:
-        """Take over a new build and a new champion; return False if the champion is refused."""
-        now, is_fresh = self.served, True
-        named, scorer, colisten, qtable = now.catalogue, now.scorer, now.colisten, now.qtable
-        if build_id(self.engine) != named.build_id:
-            named = load_catalogue(self.engine)
-        try:
-            if champion_version(self.registry, "scorer") != scorer.version:
-                scorer = load_champion(self.registry, "scorer", Scorer)
-            if champion_if_any(self.registry, "colisten") != (colisten and colisten.version):
-                colisten = load_if_any(self.registry, "colisten", Colisten)
-            if champion_if_any(self.registry, "qtable") != (qtable and qtable.version):
-                qtable = load_if_any(self.registry, "qtable", QTable)
-        except ModelFormatError as error:
-            is_fresh = False
-            if "model_stale" not in self.away:
-                MODEL_REFUSED.inc()
-                log.error("Keeping %s: %s", now.models, error)
-        held = (now.catalogue, now.scorer, now.colisten, now.qtable)
-        fresh = (named, scorer, colisten, qtable)
-        if any(new is not old for new, old in zip(fresh, held, strict=True)):
-            self._served = Served.of(
-                named, scorer, colisten, qtable, indices=self.settings.home / "indices"
+    def _swap(self) -> None:
+        """Take over a new build, a new champion or challenger: one reference is exchanged."""
+        named = self.served.catalogue
+        if build_id(self.loading_engine) != named.build_id:
+            named = load_catalogue(self.loading_engine)
+        fresh = self.versions.refreshed(named)
+        if fresh is not None:
+            self._lineup = fresh
+            log.info(
+                "Now serving %s on %s", fresh.champion.models, fresh.champion.catalogue_version
             )
-            log.info("Now serving %s on %s", self._served.models, self._served.catalogue_version)
-        return is_fresh
 
     def accept_feedback(self, received: Received) -> FeedbackResponse | None:
         """Append a feedback; None once it is on disk only, Postgres being away.
@@ -255,12 +361,24 @@ class Application:
             if self.journal is None:
                 raise unavailable("the feedback log") from None
             log.warning("Journalling feedback, PostgreSQL is away: %s", str(error).splitlines()[0])
+        self.journal_feedback(received)
+        return None
+
+    def journal_feedback(self, received: Received) -> None:
+        """Put a feedback on disk.
+
+        Raises
+        ------
+        ServiceProblem
+            404 or 422, or 503 where nothing durable is within reach.
+        """
+        if self.journal is None:
+            raise unavailable("the feedback log")
         check(received, self.served)
         try:
             self.journal.append(received)
         except OSError:
             raise unavailable("a durable place for feedback") from None
-        return None
 
     def assess(
         self, user_id: str, assessment: Assessment, *, method: str, answers: list[int | None] | None
@@ -275,9 +393,21 @@ class Application:
             revision = revise(connection, user_id)
         self.cache.outdate_lists(user_id, revision)
 
+    def is_profile(self, user_id: str, scores: Mapping[str, float]) -> bool:
+        """Return whether a listener's active assessment has these scores."""
+        with self.engine.connect() as connection:
+            stored = active_scores(connection, user_id)
+        return stored.keys() == scores.keys() and all(
+            math.isclose(stored[trait], value, abs_tol=1e-3) for trait, value in scores.items()
+        )
 
-def _end_worker(refresher: "asyncio.Task[None]") -> None:
-    """End a worker whose housekeeping broke: a fresh one is better than one that goes stale."""
-    if not refresher.cancelled() and (error := refresher.exception()):
-        log.critical("Housekeeping broke, the worker ends", exc_info=error)
-        os.kill(os.getpid(), signal.SIGTERM)
+    def forget(self, user_id: str) -> None:
+        """Let go of what this worker holds about a listener beside its stores."""
+        self.acting.forget(user_id)
+        self.local_limit.forget(user_id)
+
+    def _ended(self, refresher: "asyncio.Task[None]") -> None:
+        """End a worker whose housekeeping broke: a fresh one is better than one that goes stale."""
+        if not refresher.cancelled() and (error := refresher.exception()):
+            log.critical("Housekeeping broke, the worker ends", exc_info=error)
+            self._end()

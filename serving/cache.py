@@ -9,30 +9,43 @@ that another release wrote and this one cannot read counts as absent.
 | 0 | lists:{user} | per cache key the list with its reserves, and their revision | 24 h |
 | 0 | pools:{user} | per cache key the candidates and their components | 24 h |
 | 0 | limit:{user} | the calls of the last minute | 1 min |
+| 0 | turn:{user} | who computes a list for the listener now | 5 s |
 | 3 | profile:{user} | what is known of the listener | 30 min |
 | 3 | q:{user} | the Q-table and the log's number that it holds | 24 h |
 """
 
+import hashlib
 import logging
-import uuid
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
 from importlib.resources import files
 from typing import Any, TypeVar
 
 import msgspec
 import redis
-import redis.asyncio
+from redis.commands.core import Script
 
 from features.interactions import QState
 from features.listeners import Profile
+from serving.caches import (
+    KINDS,
+    PROFILE_SECONDS,
+    RECOMMENDATIONS,
+    USER_DATA,
+    NamedCache,
+    drop,
+    glob,
+    memory_bytes,
+)
+from serving.connections import connect, connect_cluster, tagged
 from serving.metrics import DEGRADED
+from serving.pipe import Pipe, Word
 
-LIST_SECONDS = 24 * 3600
-PROFILE_SECONDS = 30 * 60
+LIST_SECONDS = RECOMMENDATIONS.seconds
 WINDOW_MS = 60_000
-RECOMMENDATIONS_DB, USER_DATA_DB = 0, 3
-PATIENCE_SECONDS = 0.5
-"""For a free connection, for connecting and for an answer; longer than that Redis is away."""
+_NOBODY: Any = None  # scripts here are run by the client of the moment
 
 log = logging.getLogger("bondhu.cache")
 
@@ -45,9 +58,9 @@ FIELDS = 16
 _STORE = """
 local known = tonumber(redis.call('HGET', KEYS[1], 'revision') or 0)
 if known > tonumber(ARGV[1]) then return 0 end
-if redis.call('HLEN', KEYS[1]) > tonumber(ARGV[5]) then redis.call('DEL', KEYS[1]) end
-redis.call('HSET', KEYS[1], 'revision', ARGV[1], ARGV[2], ARGV[3])
-redis.call('EXPIRE', KEYS[1], ARGV[4])
+if redis.call('HLEN', KEYS[1]) > tonumber(ARGV[3]) then redis.call('DEL', KEYS[1]) end
+redis.call('HSET', KEYS[1], 'revision', ARGV[1], unpack(ARGV, 4))
+redis.call('EXPIRE', KEYS[1], ARGV[2])
 return 1
 """
 # Keeps the revision in place of the lists: one computed before it comes too late.
@@ -68,6 +81,25 @@ return 1
 """
 
 
+class EdgeScript(msgspec.Struct, frozen=True):
+    """A script of the event loop, by its text and the hash that Redis knows it by."""
+
+    text: str
+    sha: str
+
+    @classmethod
+    def of(cls, text: str) -> "EdgeScript":
+        """Return a script."""
+        return cls(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+HIT, TURN, LEAVE = (
+    EdgeScript.of(files("serving").joinpath(name).read_text(encoding="utf-8"))
+    for name in ("hit.lua", "turn.lua", "leave.lua")
+)
+PEEK = EdgeScript.of("return redis.call('HGET', KEYS[1], ARGV[1])")
+
+
 class Lookup(msgspec.Struct, frozen=True):
     """What one round trip says of a call."""
 
@@ -75,6 +107,11 @@ class Lookup(msgspec.Struct, frozen=True):
     remaining: int
     reset_ms: int
     value: bytes | None
+
+
+def reserves_of(field: str) -> str:
+    """Return the field of a list's reserves."""
+    return f"{field}|reserves"
 
 
 class KeptProfile(msgspec.Struct, frozen=True):
@@ -85,64 +122,168 @@ class KeptProfile(msgspec.Struct, frozen=True):
 
 
 class AsyncEdgeCache:
-    """Limit and list look-up, on the event loop: one round trip per call."""
+    """Limit, list look-up and turns, on the event loop: one round trip per call.
 
-    def __init__(self, url: str, *, connections: int) -> None:
-        pool = redis.asyncio.BlockingConnectionPool.from_url(
-            url,
-            db=RECOMMENDATIONS_DB,
-            max_connections=connections,
-            timeout=PATIENCE_SECONDS,
-            socket_timeout=PATIENCE_SECONDS,
-            socket_connect_timeout=PATIENCE_SECONDS,
-            retry=None,
-        )
-        self._client = redis.asyncio.Redis(connection_pool=pool)
-        self._hit = self._client.register_script(
-            files("serving").joinpath("hit.lua").read_text(encoding="utf-8")
-        )
+    Parameters
+    ----------
+    connections
+        To each node of a cluster; a single server gets one, which all calls share.
+    cluster
+        Whether Redis is a cluster.
+    """
+
+    def __init__(self, url: str, *, connections: int = 1, cluster: bool = False) -> None:
+        self._url, self._connections = url, connections
+        self._open(cluster=cluster)
+
+    def _open(self, *, cluster: bool) -> None:
+        self._pipe = None if cluster else Pipe(self._url)
+        self._cluster = connect_cluster(self._url, self._connections) if cluster else None
+
+    async def reopen(self, *, cluster: bool) -> None:
+        """Use another kind of client from now on."""
+        await self.close()
+        self._open(cluster=cluster)
 
     async def look_up(self, user_id: str, *, limit: int, field: str) -> Lookup | None:
         """Count the call and return the list at `field`, if any; None while Redis is away."""
         try:
-            allowed, remaining, reset, value = await self._hit(
-                keys=[f"limit:{{{user_id}}}", f"lists:{{{user_id}}}"],
-                args=[limit, WINDOW_MS, uuid.uuid4().bytes, field],
+            allowed, remaining, reset, value = await self._run(
+                HIT,
+                (tagged("limit", user_id), tagged("lists", user_id)),
+                (limit, WINDOW_MS, os.urandom(12), field),
             )
         except redis.RedisError:
             DEGRADED.labels("redis").inc()
             return None
-        return Lookup(bool(allowed), int(remaining), int(reset), value)
+        return Lookup(bool(allowed), remaining, reset, value)
+
+    async def peek(self, user_id: str, field: str) -> bytes | None:
+        """Return the list at `field` without counting a call; None while Redis is away."""
+        try:
+            found = await self._run(PEEK, (tagged("lists", user_id),), (field,))
+        except redis.RedisError:
+            DEGRADED.labels("redis").inc()
+            return None
+        return found if isinstance(found, bytes) else None
+
+    async def take_turn(
+        self, user_id: str, token: bytes, *, field: str, milliseconds: int
+    ) -> tuple[bool, bytes | None]:
+        """Return whether the listener's turn is ours now, or else the list that another left.
+
+        Parameters
+        ----------
+        token
+            Names the taker: only who has it can give the turn back.
+        field
+            Of the list that would do as well; empty: none.
+
+        Raises
+        ------
+        redis.RedisError
+            Redis is away.
+        """
+        taken, value = await self._run(
+            TURN,
+            (tagged("turn", user_id), tagged("lists", user_id)),
+            (token, milliseconds, field),
+        )
+        return bool(taken), value
+
+    async def leave_turn(self, user_id: str, token: bytes) -> None:
+        """Give the turn back, unless it has passed to another."""
+        try:
+            await self._run(LEAVE, (tagged("turn", user_id),), (token,))
+        except redis.RedisError:  # it ends by itself
+            DEGRADED.labels("redis").inc()
+
+    async def _run(self, script: EdgeScript, keys: Sequence[str], args: Sequence[Word]) -> Any:
+        if self._cluster is not None:
+            return await self._cluster.eval(script.text, len(keys), *keys, *args)
+        assert self._pipe is not None  # noqa: S101 - one of the two is open
+        words = (len(keys), *keys, *args)
+        try:
+            return await self._pipe.execute("EVALSHA", script.sha, *words)
+        except redis.ResponseError as error:
+            if not str(error).startswith("NOSCRIPT"):
+                raise
+            return await self._pipe.execute("EVAL", script.text, *words)
 
     async def close(self) -> None:
         """Let the connections go."""
-        await self._client.aclose()
+        if self._pipe is not None:
+            self._pipe.close()
+        if self._cluster is not None:
+            await self._cluster.aclose()
 
 
 class Cache:
-    """Everything that a computation reads or leaves behind; used from threads."""
+    """Everything that a computation reads or leaves behind; used from threads.
 
-    def __init__(self, url: str, *, connections: int) -> None:
-        def client(db: int) -> redis.Redis:
-            pool = redis.BlockingConnectionPool.from_url(
-                url,
-                db=db,
-                max_connections=connections,
-                timeout=PATIENCE_SECONDS,
-                socket_timeout=PATIENCE_SECONDS,
-                socket_connect_timeout=PATIENCE_SECONDS,
-                retry=None,
-            )
-            return redis.Redis(connection_pool=pool)
+    Parameters
+    ----------
+    connections
+        Per database.
+    cluster
+        Whether Redis is a cluster.
+    """
 
-        self._recommendations = client(RECOMMENDATIONS_DB)
-        self._user_data = client(USER_DATA_DB)
-        self._store = self._recommendations.register_script(_STORE)
-        self._outdate = self._recommendations.register_script(_OUTDATE)
-        self._keep_q = self._user_data.register_script(_KEEP_Q)
+    def __init__(
+        self,
+        url: str,
+        *,
+        connections: int,
+        cluster: bool = False,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._url, self._connections = url, connections
+        self._clients: dict[int, redis.Redis] = {}
+        self._cluster = cluster
+        self._store = Script(_NOBODY, _STORE.encode())
+        self._outdate = Script(_NOBODY, _OUTDATE.encode())
+        self._keep_q = Script(_NOBODY, _KEEP_Q.encode())
+        self.recommendations, self.audio_features, self.api, self.user_data = (
+            NamedCache(kind, partial(self.client, kind.db), now=now) for kind in KINDS
+        )
         self.has_missed = False
         """Whether lists could not be outdated, so that Postgres must be asked which."""
-        self._connections = (self._recommendations, self._user_data)
+
+    def client(self, db: int) -> redis.Redis:
+        """Return the client of a database; on a cluster all have the same.
+
+        Raises
+        ------
+        redis.RedisError
+            A cluster is away: its nodes are asked for at the first use.
+        """
+        at = 0 if self._cluster else db
+        found = self._clients.get(at)
+        if found is None:
+            found = self._clients[at] = connect(
+                self._url, at, connections=self._connections, cluster=self._cluster
+            )
+        return found
+
+    @property
+    def databases_open(self) -> tuple[redis.Redis, ...]:
+        """The clients that were needed so far."""
+        return tuple(self._clients.values())
+
+    def reopen(self, *, cluster: bool) -> None:
+        """Use another kind of client from now on."""
+        self.close()
+        self._cluster = cluster
+
+    @property
+    def named(self) -> tuple[NamedCache, ...]:
+        """The four caches."""
+        return (self.recommendations, self.audio_features, self.api, self.user_data)
+
+    @property
+    def databases(self) -> tuple[redis.Redis, ...]:
+        """The clients of all databases, each once."""
+        return tuple({id(c): c for c in (self.client(kind.db) for kind in KINDS)}.values())
 
     def _without(self, command: Callable[[], Any]) -> Any:
         """Run a command; None while Redis is away."""
@@ -162,56 +303,101 @@ class Cache:
             DEGRADED.labels("redis_value").inc()
             return None
 
-    def store_list(self, user_id: str, field: str, value: bytes, revision: int) -> None:
-        """Keep a list, unless the listener was revised since `revision`."""
-        args: list[bytes | str | int] = [revision, field, value, LIST_SECONDS, FIELDS]
-        self._without(lambda: self._store(keys=[f"lists:{{{user_id}}}"], args=args))
+    def store_list(
+        self, user_id: str, field: str, value: tuple[bytes, bytes], revision: int
+    ) -> None:
+        """Keep a list and its reserves, unless the listener was revised since `revision`."""
+        shown, reserves = value
+        args: list[bytes | str | int] = [revision, LIST_SECONDS, 2 * FIELDS]
+        args += [field, shown, reserves_of(field), reserves]
+        self._run(self._store, RECOMMENDATIONS.db, tagged("lists", user_id), args)
 
     def outdate_lists(self, user_id: str, revision: int) -> bool:
         """Drop the lists of an older revision; return False while Redis is away."""
-        args = [revision, 2 * LIST_SECONDS]
-        done = self._without(lambda: self._outdate(keys=[f"lists:{{{user_id}}}"], args=args))
+        args: list[bytes | str | int] = [revision, 2 * LIST_SECONDS]
+        done = self._run(self._outdate, RECOMMENDATIONS.db, tagged("lists", user_id), args)
         self.has_missed = self.has_missed or done is None
         return done is not None
 
     def pool(self, user_id: str, field: str) -> bytes | None:
         """Return the candidates and components kept for a listener."""
-        found = self._without(lambda: self._recommendations.hget(f"pools:{{{user_id}}}", field))
+        key = tagged("pools", user_id)
+        found = self._without(lambda: self.client(RECOMMENDATIONS.db).hget(key, field))
         return found if isinstance(found, bytes) else None
 
     def store_pool(self, user_id: str, field: str, value: bytes) -> None:
         """Keep candidates and components."""
-        args: list[bytes | str | int] = [0, field, value, LIST_SECONDS, FIELDS]
-        self._without(lambda: self._store(keys=[f"pools:{{{user_id}}}"], args=args))
+        args: list[bytes | str | int] = [0, LIST_SECONDS, FIELDS, field, value]
+        self._run(self._store, RECOMMENDATIONS.db, tagged("pools", user_id), args)
 
     def profile(self, user_id: str, basis: str) -> Profile | None:
         """Return the cached profile, if it was read at this basis."""
-        found = self._without(lambda: self._user_data.get(f"profile:{{{user_id}}}"))
+        key = tagged("profile", user_id)
+        found = self._without(lambda: self.client(USER_DATA.db).get(key))
         kept = self._decoded(found, KeptProfile)
-        return kept.profile if kept and kept.basis == basis else None
+        profile = kept.profile if kept and kept.basis == basis else None
+        self.user_data.count("miss" if profile is None else "hit")
+        return profile
 
     def store_profile(self, profile: Profile, basis: str) -> None:
         """Keep a profile."""
         value = msgspec.msgpack.encode(KeptProfile(basis, profile))
-        key = f"profile:{{{profile.user_id}}}"
-        self._without(lambda: self._user_data.set(key, value, ex=PROFILE_SECONDS))
+        key = tagged("profile", profile.user_id)
+        self._without(lambda: self.client(USER_DATA.db).set(key, value, ex=PROFILE_SECONDS))
 
     def q_state(self, user_id: str) -> QState | None:
         """Return the cached Q-table; the caller compares its seq with the log's."""
-        found = self._without(lambda: self._user_data.hget(f"q:{{{user_id}}}", "state"))
+        key = tagged("q", user_id)
+        found = self._without(lambda: self.client(USER_DATA.db).hget(key, "state"))
         return self._decoded(found, QState)
 
     def store_q_state(self, user_id: str, q: QState) -> None:
         """Keep a Q-table, unless a later one is kept already."""
         args: list[bytes | str | int] = [q.seq, msgspec.msgpack.encode(q), LIST_SECONDS]
-        self._without(lambda: self._keep_q(keys=[f"q:{{{user_id}}}"], args=args))
+        self._run(self._keep_q, USER_DATA.db, tagged("q", user_id), args)
 
     def answers(self) -> bool:
         """Return whether Redis is there."""
-        return bool(self._without(self._recommendations.ping))
+        return bool(self._without(lambda: self.client(RECOMMENDATIONS.db).ping()))
+
+    def memory_bytes(self) -> int | None:
+        """Return the memory that Redis uses, None while it is away."""
+        found = self._without(lambda: memory_bytes(self.client(RECOMMENDATIONS.db)))
+        return None if found is None else int(found)
+
+    def forget(self, user_id: str) -> int:
+        """Drop every key of a listener, in every database; returns how many.
+
+        Keys of all prefixes carry the listener as hash tag, so that none has to be known here.
+
+        Raises
+        ------
+        redis.RedisError
+            Redis is away: nothing may be called deleted.
+        """
+        pattern = "*" + glob(tagged("", user_id))
+        return sum(drop(client, pattern) for client in self.databases)
+
+    def keys_of(self, user_id: str) -> dict[str, int]:
+        """Return a listener's keys and the seconds that each has left.
+
+        Raises
+        ------
+        redis.RedisError
+            Redis is away.
+        """
+        pattern = "*" + glob(tagged("", user_id))
+        return {
+            key.decode(): int(client.ttl(key))
+            for client in self.databases
+            for key in client.scan_iter(match=pattern, count=500)
+        }
+
+    def _run(self, script: Script, db: int, key: str, args: list[bytes | str | int]) -> Any:
+        return self._without(lambda: script(keys=[key], args=args, client=self.client(db)))
 
     def close(self) -> None:
         """Let the connections go."""
-        for client in self._connections:
+        for client in self._clients.values():
             client.close()
-            client.connection_pool.disconnect()
+        self._clients.clear()

@@ -70,6 +70,50 @@ class Journal:
         """Return whether there is nothing to tell."""
         return (self._folder / FILE).stat().st_size == 0
 
+    def waiting(self) -> int:
+        """Return how many feedbacks wait to be told."""
+        if self.is_empty():
+            return 0
+        with (self._folder / FILE).open("rb") as file:
+            return sum(1 for _ in file)
+
+    def lines_of(self, user_id: str) -> list[str]:
+        """Return a listener's feedback that Postgres does not have, told or put aside."""
+        found = []
+        with self._locked():
+            for path in (self._folder / FILE, self._folder / REFUSED):
+                if path.exists():
+                    found += [
+                        line.decode(errors="replace")
+                        for line in path.read_bytes().splitlines()
+                        if _is_of(line, user_id)
+                    ]
+        return found
+
+    def forget(self, user_id: str) -> int:
+        """Take a listener's feedback out of both files; returns how many there were."""
+        gone = 0
+        with self._locked() as file:
+            file.seek(0)
+            lines = file.read().splitlines()
+            kept = [line for line in lines if not _is_of(line, user_id)]
+            gone += len(lines) - len(kept)
+            # In place: another worker that waits for the lock has this very file open.
+            file.seek(0)
+            os.ftruncate(file.fileno(), 0)
+            file.write(b"".join(line + b"\n" for line in kept))
+            file.flush()
+            os.fsync(file.fileno())
+            aside = self._folder / REFUSED
+            if aside.exists():
+                lines = aside.read_bytes().splitlines()
+                kept = [line for line in lines if not _is_of(line, user_id)]
+                gone += len(lines) - len(kept)
+                fresh = aside.with_suffix(".new")
+                fresh.write_bytes(b"".join(line + b"\n" for line in kept))
+                fresh.replace(aside)
+        return gone
+
     def tell(
         self, accept: Callable[[Received], object], refused: tuple[type[Exception], ...]
     ) -> int:
@@ -107,3 +151,15 @@ class Journal:
             os.ftruncate(file.fileno(), 0)
             os.fsync(file.fileno())
         return told
+
+
+class _Named(msgspec.Struct):
+    user_id: str
+
+
+def _is_of(line: bytes, user_id: str) -> bool:
+    """Return whether a line is a listener's; a damaged one that holds their id counts as theirs."""
+    try:
+        return msgspec.json.decode(line, type=_Named).user_id == user_id
+    except msgspec.DecodeError:
+        return user_id.encode() in line

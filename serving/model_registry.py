@@ -1,4 +1,4 @@
-"""Which model is served: the alias `champion` of MLflow's registry, resolved without MLflow.
+"""Which model is served: aliases of MLflow's registry, resolved without MLflow.
 
 Importing mlflow costs a worker 5 s and 178 MB; a look into the registry costs 0.2 ms by SQL, or a
 call over HTTP where MLFLOW_TRACKING_URI names a tracking server. Artifacts are JSON with a manifest
@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Generic, Protocol, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -22,17 +22,22 @@ from recommender.errors import ModelFormatError
 
 MANIFEST, MANIFEST_TAG = "manifest.json", "manifest_sha256"
 FILES = "artifacts"
+CHAMPION, CHALLENGER = "champion", "challenger"
 
-_CHAMPION = sa.text(
+_ALIASED = sa.text(
     """
     SELECT v.version, v.storage_location, t.value
     FROM registered_model_aliases a
     JOIN model_versions v ON v.name = a.name AND v.version = a.version
     LEFT JOIN model_version_tags t
         ON t.name = v.name AND t.version = v.version AND t.key = :tag
-    WHERE a.name = :name AND a.alias = 'champion'
+    WHERE a.name = :name AND a.alias = :alias
     """
 )
+
+
+class RegistryUnavailableError(Exception):
+    """The registry is away; the message says which and why."""
 
 
 class Model(Protocol):
@@ -56,7 +61,7 @@ class ServedModel(Generic[M]):
 
 
 @dataclass(frozen=True)
-class Champion:
+class Aliased:
     """The version that an alias names.
 
     Attributes
@@ -75,11 +80,17 @@ class Champion:
 class ModelRegistry(Protocol):
     """What a worker asks of a registry."""
 
-    def champion(self, name: str) -> Champion | None:
-        """Return the champion of a model, None where there is none."""
+    def aliased(self, name: str, alias: str) -> Aliased | None:
+        """Return the version that an alias of a model names, None where there is none.
+
+        Raises
+        ------
+        RegistryUnavailableError
+            The registry is away.
+        """
         ...
 
-    def read(self, champion: Champion, file: str) -> bytes:
+    def read(self, version: Aliased, file: str) -> bytes:
         """Return one of its files; raises OSError where it cannot."""
         ...
 
@@ -94,15 +105,22 @@ class SqlRegistry:
     def __init__(self, tracking_uri: str) -> None:
         self._engine = connect(tracking_uri, pool_size=1)
 
-    def champion(self, name: str) -> Champion | None:
+    def aliased(self, name: str, alias: str) -> Aliased | None:
         """Ask the registry's tables."""
-        with self._engine.connect() as connection:
-            row = connection.execute(_CHAMPION, {"name": name, "tag": MANIFEST_TAG}).one_or_none()
-        return Champion(int(row[0]), row[1], row[2]) if row else None
+        asked = {"name": name, "alias": alias, "tag": MANIFEST_TAG}
+        try:
+            with self._engine.connect() as connection:
+                row = connection.execute(_ALIASED, asked).one_or_none()
+        except sa.exc.ProgrammingError:  # the registry's tables are not there yet
+            return None
+        except (sa.exc.OperationalError, sa.exc.TimeoutError) as error:
+            reason = str(error).splitlines()[0]
+            raise RegistryUnavailableError(f"MLflow's database is away: {reason}") from None
+        return Aliased(int(row[0]), row[1], row[2]) if row else None
 
-    def read(self, champion: Champion, file: str) -> bytes:
+    def read(self, version: Aliased, file: str) -> bytes:
         """Read from the folder."""
-        return (Path(unquote(urlsplit(champion.location).path)) / FILES / file).read_bytes()
+        return (Path(unquote(urlsplit(version.location).path)) / FILES / file).read_bytes()
 
     def close(self) -> None:
         """Let the connection go."""
@@ -113,16 +131,16 @@ class HttpRegistry:
     """A registry behind an MLflow tracking server, which hands out the artifacts too."""
 
     def __init__(self, tracking_uri: str) -> None:
-        self._client = httpx.Client(base_url=tracking_uri.rstrip("/"), timeout=10.0)
+        self._client = httpx.Client(base_url=tracking_uri.rstrip("/"), timeout=5.0)
 
-    def champion(self, name: str) -> Champion | None:
+    def aliased(self, name: str, alias: str) -> Aliased | None:
         """Ask the server's REST interface."""
         try:
             answer = self._client.get(
-                "/api/2.0/mlflow/registered-models/alias",
-                params={"name": name, "alias": "champion"},
+                "/api/2.0/mlflow/registered-models/alias", params={"name": name, "alias": alias}
             )
-            if answer.status_code == httpx.codes.NOT_FOUND:
+            # MLflow says 404 or, for a model without this alias, 400 INVALID_PARAMETER_VALUE.
+            if answer.status_code in (httpx.codes.NOT_FOUND, httpx.codes.BAD_REQUEST):
                 return None
             answer.raise_for_status()
             found = answer.json()["model_version"]
@@ -131,15 +149,15 @@ class HttpRegistry:
                 "/api/2.0/mlflow/model-versions/get-download-uri", params=asked
             ).raise_for_status()
         except httpx.HTTPError as error:
-            raise ModelFormatError(f"the MLflow server does not answer: {error}") from None
+            raise RegistryUnavailableError(f"the MLflow server does not answer: {error}") from None
         tags = {tag["key"]: tag["value"] for tag in found.get("tags", [])}
-        return Champion(
+        return Aliased(
             int(found["version"]), located.json()["artifact_uri"], tags.get(MANIFEST_TAG)
         )
 
-    def read(self, champion: Champion, file: str) -> bytes:
+    def read(self, version: Aliased, file: str) -> bytes:
         """Read through the server, or from a folder where it names one."""
-        parts = urlsplit(champion.location)
+        parts = urlsplit(version.location)
         path = f"{parts.path}/{FILES}/{file}"
         if parts.scheme in ("", "file"):
             return Path(unquote(path)).read_bytes()
@@ -168,28 +186,10 @@ def champion_version(registry: ModelRegistry, name: str) -> int:
     ------
     ModelFormatError
         There is none.
+    RegistryUnavailableError
+        The registry is away.
     """
-    return _champion(registry, name).version
-
-
-def champion_if_any(registry: ModelRegistry, name: str) -> int | None:
-    """Return the champion's version, None where there is none."""
-    found = _champion_if_any(registry, name)
-    return None if found is None else found.version
-
-
-def load_if_any(registry: ModelRegistry, name: str, model: type[M]) -> ServedModel[M] | None:
-    """Return a model that listeners may go without: None where no version is champion.
-
-    Raises
-    ------
-    ModelFormatError
-        There is one, and its files are not what was registered.
-    """
-    found = _champion_if_any(registry, name)
-    if found is None:
-        return None
-    return ServedModel(found.version, model.from_files(_files(registry, found)))
+    return find(registry, name).version
 
 
 def load_champion(registry: ModelRegistry, name: str, model: type[M]) -> ServedModel[M]:
@@ -199,44 +199,70 @@ def load_champion(registry: ModelRegistry, name: str, model: type[M]) -> ServedM
     ------
     ModelFormatError
         There is none, or its files are not what was registered.
+    RegistryUnavailableError
+        The registry is away.
     """
-    found = _champion(registry, name)
-    return ServedModel(found.version, model.from_files(_files(registry, found)))
+    found = find(registry, name)
+    return ServedModel(
+        found.version, model.from_files(without_manifest(read_files(registry, found)))
+    )
 
 
-def _champion_if_any(registry: ModelRegistry, name: str) -> Champion | None:
-    try:
-        return registry.champion(name)
-    except sa.exc.ProgrammingError:  # the registry's tables are not there yet
-        return None
-
-
-def _champion(registry: ModelRegistry, name: str) -> Champion:
-    found = _champion_if_any(registry, name)
+def find(registry: ModelRegistry, name: str) -> Aliased:
+    """Return the champion of a model; raises ModelFormatError where there is none."""
+    found = registry.aliased(name, CHAMPION)
     if found is None:
         raise ModelFormatError(f"no version of {name} is champion: run 'bondhu train {name}'")
     return found
 
 
-def _files(registry: ModelRegistry, champion: Champion) -> dict[str, bytes]:
-    """Read every file of the manifest; none is believed that is not what was registered."""
+def without_manifest(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return a version's files as its model reads them."""
+    return {name: content for name, content in files.items() if name != MANIFEST}
+
+
+def read_files(registry: ModelRegistry, version: Aliased) -> dict[str, bytes]:
+    """Read the manifest and every file of it; none is believed that is not what was registered.
+
+    Raises
+    ------
+    ModelFormatError
+        A file cannot be read or is another one.
+    """
     try:
-        manifest = registry.read(champion, MANIFEST)
-        if _sha256(manifest) != champion.manifest_sha256:
-            raise ModelFormatError(f"version {champion.version} is not what was registered")
-        hashes: Mapping[str, str] = json.loads(manifest)
-        files = {name: registry.read(champion, name) for name in hashes}
+        manifest = registry.read(version, MANIFEST)
+        files = {name: registry.read(version, name) for name in _names(manifest)}
     except (OSError, ValueError) as error:
         raise ModelFormatError(
-            f"version {champion.version} cannot be read ({error}): is the folder of artifacts"
+            f"version {version.version} cannot be read ({error}): is the folder of artifacts"
             " within reach?"
         ) from None
-    for name, content in files.items():
-        if _sha256(content) != hashes[name]:
-            raise ModelFormatError(
-                f"{name} of version {champion.version} is not what was registered"
-            )
-    return files
+    check_files({MANIFEST: manifest} | files, version.manifest_sha256, version.version)
+    return {MANIFEST: manifest} | files
+
+
+def check_files(files: Mapping[str, bytes], manifest_sha256: str | None, version: int) -> None:
+    """Fail unless the manifest is the registered one and every file is as it says.
+
+    Raises
+    ------
+    ModelFormatError
+        Something is not what was registered.
+    """
+    manifest = files[MANIFEST]
+    if _sha256(manifest) != manifest_sha256:
+        raise ModelFormatError(f"version {version} is not what was registered")
+    for name, digest in json.loads(manifest).items():
+        if _sha256(files[name]) != digest:
+            raise ModelFormatError(f"{name} of version {version} is not what was registered")
+
+
+def _names(manifest: bytes) -> list[str]:
+    """Return the files of a manifest; raises ValueError where it is none."""
+    named = json.loads(manifest)
+    if not isinstance(named, dict) or any(PurePosixPath(n).name != n for n in named):
+        raise ValueError("the manifest names no plain files")
+    return list(named)
 
 
 def _sha256(content: bytes) -> str:

@@ -41,3 +41,7 @@ class LocalLimit:
         full = len(calls) >= limit
         reset = calls[0] + WINDOW_MS - now if full else 0
         return Lookup(allowed, limit - len(calls), reset, None)
+
+    def forget(self, user_id: str) -> None:
+        """Let go of a listener's calls."""
+        self._calls.pop(user_id, None)

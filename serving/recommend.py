@@ -4,6 +4,7 @@ The flow of SEED.md section 5. `Recommender.recommend` runs in a thread; a list 
 never gets here (see api).
 """
 
+import logging
 from collections.abc import Callable
 from datetime import datetime
 from uuid import UUID
@@ -14,6 +15,7 @@ import sqlalchemy as sa
 
 from features import interactions, recommendations
 from features.listeners import Profile, listener_of, load_profile
+from features.log_messages import GENERATED_CANDIDATES
 from features.users import Standing, ensure_user, standing
 from recommender.candidates import Source, propose
 from recommender.errors import UnknownGenreError
@@ -23,10 +25,13 @@ from recommender.tracks import Catalogue, IndexArray
 from serving import pools
 from serving.cache import Cache
 from serving.list_building import RankingSettings, build, excluded_rows
-from serving.lists import CacheResult, KeptList, answer, pack
+from serving.lists import CacheResult, KeptList, PackedList, pack
 from serving.pools import Pool
-from serving.schemas import ListMetadata, RecommendedTrack, RecommendRequest, RecommendResponse
+from serving.schemas import ListMetadata, RecommendedTrack, RecommendRequest
 from serving.served import Served
+from serving.shadow import Shadows, Unseen
+
+log = logging.getLogger("bondhu")
 
 
 class Recommender:
@@ -37,6 +42,7 @@ class Recommender:
         engine: sa.Engine,
         cache: Cache,
         settings: RankingSettings,
+        shadows: Shadows,
         *,
         now: Callable[[], datetime],
         new_id: Callable[[], UUID],
@@ -44,6 +50,7 @@ class Recommender:
         self._engine = engine
         self._cache = cache
         self._settings = settings
+        self._shadows = shadows
         self._now = now
         self._new_id = new_id
 
@@ -53,17 +60,17 @@ class Recommender:
         request: RecommendRequest,
         served: Served,
         *,
-        degraded: tuple[str, ...],
-        started: float,
-    ) -> RecommendResponse:
+        arm: str | None = None,
+        shadow: Served | None = None,
+    ) -> tuple[PackedList, CacheResult]:
         """Return a list for a listener, new or from the second-level cache.
 
         Parameters
         ----------
-        degraded
-            What this answer goes without.
-        started
-            `time.perf_counter` when the call came in.
+        arm
+            The side of an experiment that `served` is; None: there is none.
+        shadow
+            Versions that rank the same candidates unseen.
 
         Raises
         ------
@@ -78,8 +85,9 @@ class Recommender:
             if not (request.force_refresh or by_caller):
                 kept = _second_level(connection, user_id, key, now)
                 if kept:
-                    self._cache.store_list(user_id, key, pack(kept), stands.revision)
-                    return answer(kept, user_id, request, "hit", started=started, degraded=degraded)
+                    packed = PackedList.of(kept)
+                    self._cache.store_list(user_id, key, pack(packed), stands.revision)
+                    return packed, "hit"
             profile = self._profile(connection, user_id, served, stands, now)
             q = self._q_state(connection, user_id, stands)
             listener = listener_of(
@@ -102,10 +110,15 @@ class Recommender:
                 now=now,
                 revision=stands.revision,
             )
-            recommendations.store_list(connection, computed)
+            recommendations.store_list(connection, msgspec.structs.replace(computed, arm=arm))
+        packed = PackedList.of(kept)
         if not by_caller:
-            self._cache.store_list(user_id, key, pack(kept), stands.revision)
-        return answer(kept, user_id, request, cached, started=started, degraded=degraded)
+            self._cache.store_list(user_id, key, pack(packed), stands.revision)
+            if shadow is not None:
+                self._shadows.offer(Unseen(shadow, profile, listener, pool, request, computed))
+        if cached == "miss":
+            log.info(GENERATED_CANDIDATES, len(pool.rows), user_id)
+        return packed, cached
 
     def _standing(self, connection: sa.Connection, user_id: str, now: datetime) -> Standing:
         found = standing(connection, user_id)

@@ -40,3 +40,7 @@ class Servings:
                     newer, last = self._pending.get(key, (0, at))
                     self._pending[key] = (count + newer, max(at, last))
             raise
+
+    def __len__(self) -> int:
+        """Return how many lists wait."""
+        return len(self._pending)

@@ -21,15 +21,23 @@ def serve(
 ) -> None:
     """Answer over HTTP until stopped."""
     from recommender.scoring import Scorer  # noqa: PLC0415
-    from serving.model_registry import load_champion, open_registry  # noqa: PLC0415
+    from serving.model_registry import (  # noqa: PLC0415
+        RegistryUnavailableError,
+        load_champion,
+        open_registry,
+    )
 
     settings = read_settings()
     with open_environment(settings) as environment:
         registry = open_registry(environment.tracking_uri)
-        # A worker without a model would only start to fail.
-        load_champion(registry, "scorer", Scorer)
+        try:  # a worker without a model would only start to fail
+            load_champion(registry, "scorer", Scorer)
+        except RegistryUnavailableError as error:
+            typer.echo(f"{error}: workers use their last good local copies", err=True)
         registry.close()
-        secret = {"BONDHU_JWT_SECRET": signing_secret(settings)}
+        # Where Supabase says who calls, a secret of our own would be a second way in.
+        has_provider = settings.supabase_url is not None and settings.bondhu_jwt_secret is None
+        secret = {} if has_provider else {"BONDHU_JWT_SECRET": signing_secret(settings)}
         with serving(
             environment.worker_environment() | secret, host=host, port=port, workers=workers
         ) as process:

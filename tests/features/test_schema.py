@@ -18,7 +18,7 @@ COLUMNS = {
     "recommendation_id position listen_duration_ms track_duration_ms context occurred_at "
     "received_at source trainable",
     "music_recommendations": "recommendation_id user_id position track_id score components "
-    "rl_adjustment propensity policy model_versions state created_at",
+    "rl_adjustment propensity policy model_versions state arm created_at",
     "music_rl_models": "user_id version through_seq q_table own_sums created_at",
     "music_genre_preferences": "user_id genre preference n updated_at",
     "users": "user_id created_at",
@@ -35,6 +35,9 @@ COLUMNS = {
     "track_listeners": "track_id listeners plays",
     "popular_tracks": "category rank track_id popularity listeners",
     "feature_changes": "kind user_id track_id",
+    "acting_audit": "actor user_id call day calls first_at last_at",
+    "deletions": "receipt_id deleted_at requested_by deleted from_seq",
+    "shadow_lists": "recommendation_id user_id model_versions track_ids scores overlap_at_10",
 }
 INDEXED = {
     "listening_history": ("user_id", "played_at", "track_id"),

@@ -1,5 +1,6 @@
 """Commands as a user types them: what they print, and how they fail."""
 
+import json
 import socket
 import stat
 from pathlib import Path
@@ -122,3 +123,16 @@ def test_up_prints_addresses_and_nothing_else(tmp_path: Path) -> None:
         assert with_addresses.returncode == 0, with_addresses.stderr
     finally:
         assert run("down", home=tmp_path).returncode == 0
+
+
+def test_a_listener_s_rights(tmp_path: Path, on: Endpoints, engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text("INSERT INTO users (user_id, source) VALUES ('ada', 'test')"))
+    exported = run("export-user", "ada", home=tmp_path, servers=on)
+    assert json.loads(exported.stdout)["postgres"]["users"][0]["source"] == "test"
+    deleted = json.loads(run("delete-user", "ada", home=tmp_path, servers=on).stdout)
+    assert deleted["deleted"]["postgres"] == {"users": 1}
+    with engine.connect() as connection:
+        receipt = connection.execute(sa.text("SELECT requested_by FROM deletions")).scalar_one()
+        left = connection.execute(sa.text("SELECT count(*) FROM users")).scalar_one()
+    assert (receipt, left) == ("operator", 0)

@@ -45,7 +45,7 @@ def test_it_holds_what_answers_and_nothing_else(bento: Path) -> None:
 
 def test_a_worker_imports_nothing_heavy(bento: Path) -> None:
     code = (
-        "import sys; import serving.service; "
+        "import sys; import serving.service, serving.api; "
         f"print(sorted(set({HEAVY!r}) & {{name.split('.')[0] for name in sys.modules}}),"
         " serving.service.__file__)"
     )

@@ -19,14 +19,15 @@ from features import interactions
 from features.settings import Settings
 from recommender.qtable import QTable
 from recommender.replay import replay_log
-from serving.cache import USER_DATA_DB, Cache
+from serving.cache import Cache
+from serving.caches import USER_DATA
 
 pytestmark = pytest.mark.anyio
 WRITERS, EVENTS = 3, 17
 
 
 def _flush(redis_url: str) -> None:
-    with redis.Redis.from_url(redis_url, db=USER_DATA_DB) as client:
+    with redis.Redis.from_url(redis_url, db=USER_DATA.db) as client:
         client.flushdb()
 
 

@@ -10,20 +10,76 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import sqlalchemy as sa
 
 from features.settings import Settings
+from recommender.audio import FEATURES
 from recommender.cold_start import Stage
 from recommender.scoring import Scorer
 from serving import api
 from serving.application import Application
 from serving.auth import issue_token
+from serving.history import HistorySource
 
 SECRET = "a secret of more than thirty-two bytes"
 
 
-def register(engine: sa.Engine, folder: Path, version: int, scorer: Scorer) -> None:
-    """Make a scorer version and its champion as MLflow's registry stores them."""
+GENRES = (("dance-pop", "pop_anthems"), ("trap", "hype_beats"), ("hard-rock", "rock_legends"))
+
+
+def make_world(engine: sa.Engine) -> None:
+    """Make 300 tracks by 100 artists, and a listener 'ada' with a year of plays."""
+    rng = np.random.default_rng(5)
+    with engine.begin() as connection:
+        for i in range(300):
+            genre, category = GENRES[i % 3]
+            connection.execute(
+                sa.text(
+                    "INSERT INTO tracks (track_id, track_name, artist_name, artist_key, genres,"
+                    " category, popularity, duration_ms, release_date, source, trainable)"
+                    " VALUES (:id, :name, :artist, :artist, ARRAY[:genre], :category, :popularity,"
+                    " 200000, '2020-01-01', 'test', true)"
+                ),
+                {
+                    "id": f"track-{i:03}",
+                    "name": f"Song {i}",
+                    "artist": f"artist{i % 100}",
+                    "genre": genre,
+                    "category": category,
+                    "popularity": int(rng.integers(0, 101)),
+                },
+            )
+            values = rng.uniform(0.05, 0.95, len(FEATURES)).round(3)
+            audio = dict(zip(FEATURES, values.tolist(), strict=True))
+            audio["tempo"] = 60 + 140 * audio["tempo"]
+            connection.execute(
+                sa.text(
+                    f"INSERT INTO audio_features (track_id, {', '.join(FEATURES)}, source,"
+                    f" trainable) VALUES (:id, :{', :'.join(FEATURES)}, 'test', true)"
+                ),
+                {"id": f"track-{i:03}"} | audio,
+            )
+        connection.execute(
+            sa.text("INSERT INTO users VALUES ('ada', now() - interval '400 days', 'test')")
+        )
+        for i in range(20):
+            connection.execute(
+                sa.text(
+                    "SELECT upsert_listening_history('ada', :id,"
+                    " now() - make_interval(days => :days), 180000, 'test')"
+                ),
+                {"id": f"track-{i:03}", "days": 10 + i},
+            )
+        connection.execute(
+            sa.text("INSERT INTO feature_builds (tracks, artists, listeners) VALUES (300, 100, 1)")
+        )
+
+
+def register(
+    engine: sa.Engine, folder: Path, version: int, scorer: Scorer, alias: str = "champion"
+) -> None:
+    """Register a scorer version under an alias, as MLflow's registry stores them."""
     artifacts = folder / f"m-{version}" / "artifacts"
     artifacts.mkdir(parents=True)
     content = scorer.to_json()
@@ -54,10 +110,10 @@ def register(engine: sa.Engine, folder: Path, version: int, scorer: Scorer) -> N
         )
         connection.execute(
             sa.text(
-                "INSERT INTO mlflow.registered_model_aliases VALUES ('champion', :version,"
+                "INSERT INTO mlflow.registered_model_aliases VALUES (:alias, :version,"
                 " 'scorer') ON CONFLICT (name, alias) DO UPDATE SET version = excluded.version"
             ),
-            {"version": version},
+            {"version": version, "alias": alias},
         )
 
 
@@ -81,13 +137,18 @@ class Client:
     async def post(
         self, path: str, body: Any = None, *, user: str = "ada", **headers: str
     ) -> httpx.Response:
-        token = issue_token(SECRET, user, now=int(datetime.now(UTC).timestamp()))
-        return await self._http.post(
-            path, json=body or {}, headers={"Authorization": f"Bearer {token}"} | headers
-        )
+        bearer = {"Authorization": f"Bearer {self.token(user)}"}
+        return await self._http.post(path, json=body or {}, headers=bearer | headers)
 
-    async def get(self, path: str) -> httpx.Response:
-        return await self._http.get(path)
+    async def ask_as_admin(self, path: str, body: Any = None) -> httpx.Response:
+        bearer = f"Bearer {self.token('operator', admin=True)}"
+        return await self.post(path, body, Authorization=bearer)
+
+    def token(self, user: str = "ada", *, admin: bool = False) -> str:
+        return issue_token(SECRET, user, now=int(datetime.now(UTC).timestamp()), admin=admin)
+
+    async def get(self, path: str, **headers: str) -> httpx.Response:
+        return await self._http.get(path, headers=headers)
 
     async def recommend(self, body: Any = None, *, user: str = "ada") -> dict[str, Any]:
         answer = await self.post("/v1/recommend", body, user=user)
@@ -103,8 +164,8 @@ class Client:
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Client]:
-    application = Application(settings)
+async def opened(settings: Settings, history: HistorySource | None = None) -> AsyncIterator[Client]:
+    application = Application(settings, history=history)
     await application.open()
     try:
         yield Client(application)
