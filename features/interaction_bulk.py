@@ -38,8 +38,8 @@ _PREFER = sa.text(
 )
 _SNAPSHOT = sa.text(
     """
-    INSERT INTO music_rl_models (user_id, version, through_seq, episodes, q_table)
-    SELECT :user_id, :version, seq, episode, CAST(:q_table AS jsonb)
+    INSERT INTO music_rl_models (user_id, version, through_seq, episodes, q_table, own_sums)
+    SELECT :user_id, :version, seq, episode, CAST(:q_table AS jsonb), CAST(:own_sums AS jsonb)
     FROM music_interactions WHERE user_id = :user_id AND episode = :episode
     """
 )
@@ -94,7 +94,7 @@ def append_all(
         for genre, preference, n in connection.execute(_PREFERENCES, {"user_id": user_id})
     }
     last_version = (q.episode + count) // EPISODES_PER_BATCH
-    snapshots: dict[int, str] = {}
+    snapshots: dict[int, tuple[str, str]] = {}
     start = q.episode
     tail = f"{received_at.isoformat()}\t{source}\t{trainable}\n"
     user = copy_text(user_id)
@@ -108,11 +108,12 @@ def append_all(
             buffer[episode] = experience
             buffer.pop(episode - BUFFER_SIZE, None)
             learn(table, (experience,))
+            q.count(event.state, event.reward)
             if episode % EPISODES_PER_BATCH == 0:
                 learn(table, [buffer[e] for e in replayed_episodes(user_id, episode)])
                 version = episode // EPISODES_PER_BATCH
                 if version > last_version - SNAPSHOTS_KEPT:
-                    snapshots[version] = json.dumps(table)
+                    snapshots[version] = (json.dumps(table), json.dumps(q.own))
             mean, n = preferences.get(event.category, (0.0, 0))
             mean = mean + (event.reward - mean) / (n + 1) if n else event.reward
             preferences[event.category] = (mean, n + 1)
@@ -134,16 +135,16 @@ def append_all(
             for genre, (mean, n) in preferences.items()
         ],
     )
-    for version, q_table in snapshots.items():
+    for version, (q_table, own_sums) in snapshots.items():
         at = version * EPISODES_PER_BATCH
         values = {"user_id": user_id, "version": version, "episode": at, "q_table": q_table}
-        connection.execute(_SNAPSHOT, values)
+        connection.execute(_SNAPSHOT, values | {"own_sums": own_sums})
     connection.execute(_FORGET, {"user_id": user_id, "version": last_version - SNAPSHOTS_KEPT})
     seq = connection.scalar(
         sa.text("SELECT max(seq) FROM music_interactions WHERE user_id = :user_id"),
         {"user_id": user_id},
     )
-    return QState(seq=int(seq or 0), episode=start + added, table=q.table)
+    return QState(seq=int(seq or 0), episode=start + added, table=q.table, own=q.own)
 
 
 def _or_null(value: object) -> object:

@@ -47,8 +47,10 @@ _SUMS = sa.text(
         SELECT state, reward,
                power(2, (extract(epoch FROM occurred_at)::float8 / 86400 - :reference)
                         / :half_life) AS weight,
-               row_number() OVER (PARTITION BY user_id, state, received_at::date
-                                  ORDER BY episode) AS nth,
+               row_number() OVER (
+                   PARTITION BY user_id, state,
+                       (CASE source WHEN 'interactions' THEN occurred_at ELSE received_at END)::date
+                   ORDER BY episode) AS nth,
                lag(reward) OVER (PARTITION BY user_id, split_part(state, 'genre_', 2)
                                  ORDER BY episode) AS before
         FROM music_interactions
@@ -121,7 +123,8 @@ def consolidate(
     """Return the table of the whole log before `now`, and how many rows entered.
 
     A row enters with weight 2^((occurred_at - REFERENCE_DAY) / half-life); of a listener's feedback
-    in one state, the first `VISITS_PER_DAY` that came in on a UTC day do.
+    in one state, the first `VISITS_PER_DAY` that came in on a UTC day do. A file that an operator
+    imported counts by the days on which things occurred.
 
     Parameters
     ----------

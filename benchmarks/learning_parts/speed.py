@@ -95,7 +95,7 @@ def feedback(engine: sa.Engine, redis_url: str) -> list[Row]:
     build_world(engine, tracks=2000, listeners=LISTENERS, now=now)
     build_features(engine, now=now)
     named = load_catalogue(engine)
-    served = Served.of(named, ServedModel(1, PRIOR), ServedModel(1, QTable()))
+    served = Served.of(named, ServedModel(1, PRIOR), qtable=ServedModel(1, QTable()))
     log = FeedbackLog(engine, Cache(redis_url, connections=8), flush=lambda: None)
     with engine.connect() as connection:
         users = list(connection.scalars(sa.text("SELECT user_id FROM users ORDER BY 1")))

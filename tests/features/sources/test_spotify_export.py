@@ -223,7 +223,7 @@ def test_learning_from_an_export_is_learning_one_by_one(engine: sa.Engine, tmp_p
         # The same events again, one by one, as feedback comes in.
         for table in ("music_interactions", "music_rl_models", "music_genre_preferences"):
             connection.execute(sa.text(f"DELETE FROM {table}"))
-        q = QState()
+        q = QState(own={})
         for row in log:
             shared = {key: row[key] for key in Interaction.__struct_fields__ if key != "category"}
             interactions.append(connection, Interaction(category="other", **shared), q)
