@@ -9,7 +9,7 @@ time. What is believed of a state is shrunk level by level:
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,25 +101,42 @@ class Pairs:
             self.xy + other.xy,
         )
 
-    def consistency(self) -> float:
-        """Return the slope, drawn to `CONSISTENCY` as `PAIRS_NEEDED` pairs would, within range.
 
-        Examples
-        --------
-        >>> Pairs().consistency()
-        0.15
-        >>> Pairs(n=800, x=0, y=0, xx=800, xy=320).consistency()
-        0.35
-        """
-        slope = CONSISTENCY
-        if self.n > 0:
-            variance = self.xx - self.x * self.x / self.n
-            covariance = self.xy - self.x * self.y / self.n
-            if variance > 1e-12 * self.n:
-                measured = covariance / variance
-                slope = (self.n * measured + PAIRS_NEEDED * CONSISTENCY) / (self.n + PAIRS_NEEDED)
-        low, high = CONSISTENCY_RANGE
-        return min(high, max(low, slope))
+def consistency_of(pairs: Iterable[Pairs]) -> float:
+    """Return how far a listener's verdict predicts their next on the same category.
+
+    The slope within categories, sum_c cov_c / sum_c var_c: what categories differ in is popularity,
+    not consistency. Drawn to `CONSISTENCY` as `PAIRS_NEEDED` pairs would, and kept in range.
+
+    Parameters
+    ----------
+    pairs
+        One per category.
+
+    Examples
+    --------
+    >>> consistency_of([])
+    0.15
+    >>> round(consistency_of([Pairs(n=400, x=0, y=0, xx=400, xy=160)] * 2), 2)
+    0.35
+
+    Two categories, one liked by all and one by nobody, say nothing of listeners:
+
+    >>> hit, flop = Pairs(300, 300, 300, 301, 300), Pairs(300, -300, -300, 301, 300)
+    >>> round(consistency_of([hit, flop]), 4)
+    0.0376
+    """
+    n = covariance = variance = 0.0
+    for each in pairs:
+        if each.n > 1:
+            n += each.n - 1
+            variance += max(0.0, each.xx - each.x * each.x / each.n)
+            covariance += each.xy - each.x * each.y / each.n
+    slope = CONSISTENCY
+    if variance > 1e-12 * n:
+        slope = (n * covariance / variance + PAIRS_NEEDED * CONSISTENCY) / (n + PAIRS_NEEDED)
+    low, high = CONSISTENCY_RANGE
+    return min(high, max(low, slope))
 
 
 def shrunk(

@@ -35,7 +35,7 @@ class QTable:
     sums
         State -> sums of decayed weight, reward and squared reward.
     pairs
-        Of consecutive verdicts, for `Pairs.consistency`.
+        Category -> sums over consecutive verdicts, for `pooled.consistency_of`.
     as_of_day
         The day (since 1970) that it is read at: weights count from there.
     half_life_days
@@ -52,7 +52,7 @@ class QTable:
     """
 
     sums: Mapping[str, Sums] = field(default_factory=dict)
-    pairs: Pairs = field(default_factory=Pairs)
+    pairs: Mapping[str, Pairs] = field(default_factory=dict)
     as_of_day: float = float(pooled.REFERENCE_DAY)
     half_life_days: float = pooled.HALF_LIFE_DAYS
 
@@ -61,7 +61,7 @@ class QTable:
         cls,
         log: Iterable[tuple[str, float, float]],
         *,
-        pairs: Pairs | None = None,
+        pairs: Mapping[str, Pairs] | None = None,
         as_of_day: float = float(pooled.REFERENCE_DAY),
         half_life_days: float = pooled.HALF_LIFE_DAYS,
     ) -> "QTable":
@@ -78,7 +78,7 @@ class QTable:
             )
             for state, rows in terms.items()
         }
-        return cls(sums, pairs or Pairs(), as_of_day, half_life_days)
+        return cls(sums, pairs or {}, as_of_day, half_life_days)
 
     def __add__(self, other: "QTable") -> "QTable":
         """Merge two tables of disjoint parts of a log.
@@ -97,7 +97,10 @@ class QTable:
         }
         return QTable(
             sums,
-            self.pairs + other.pairs,
+            {
+                category: self.pairs.get(category, Pairs()) + other.pairs.get(category, Pairs())
+                for category in self.pairs.keys() | other.pairs.keys()
+            },
             max(self.as_of_day, other.as_of_day),
             self.half_life_days,
         )
@@ -110,7 +113,7 @@ class QTable:
     @cached_property
     def consistency(self) -> float:
         """How far one verdict of a listener on a category predicts the next."""
-        return self.pairs.consistency()
+        return pooled.consistency_of(self.pairs[category] for category in sorted(self.pairs))
 
     def believed(
         self, states: Sequence[str], own: OwnSums | None = None
@@ -167,12 +170,11 @@ class QTable:
         ).reshape(-1, 3)
         buffer = io.BytesIO()
         np.save(buffer, array, allow_pickle=False)
-        pairs = self.pairs
         document = {
             "schema": 1,
             "as_of_day": self.as_of_day,
             "half_life_days": self.half_life_days,
-            "pairs": [pairs.n, pairs.x, pairs.y, pairs.xx, pairs.xy],
+            "pairs": {c: [p.n, p.x, p.y, p.xx, p.xy] for c, p in self.pairs.items()},
             "states": states,
         }
         text = json.dumps(document, indent=1, sort_keys=True) + "\n"
@@ -205,7 +207,7 @@ class QTable:
             if not half_life > 0:
                 raise ModelFormatError(f"qtable: a half-life of {half_life} days")
             sums = {s: Sums(*row) for s, row in zip(states, array.tolist(), strict=True)}
-            pairs = Pairs(*map(float, document["pairs"]))
+            pairs = {str(c): Pairs(*map(float, p)) for c, p in document["pairs"].items()}
             return cls(sums, pairs, float(document["as_of_day"]), half_life)
         except KeyError as missing:
             raise ModelFormatError(f"qtable: {missing} is missing") from None

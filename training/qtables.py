@@ -4,7 +4,6 @@ The sums are taken where the rows are (one statement in Postgres); nothing is re
 the feedback of the listeners that the table is tested on.
 """
 
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,7 @@ import sqlalchemy as sa
 
 from recommender import pooled
 from recommender.audio import FloatArray
-from recommender.pooled import Pairs, Sums
+from recommender.pooled import Pairs, Sums, split
 from recommender.qtable import QTable
 from training.code_version import code_version
 from training.errors import NothingTrainableError, TrainingError
@@ -146,7 +145,10 @@ def consolidate(
             connection.execute(sa.text("SET LOCAL work_mem = '256MB'"))
             rows = connection.execute(_SUMS, asked | {"shards": SHARDS, "shard": number}).all()
         sums = {row[0]: Sums(*map(float, row[2:5])) for row in rows}
-        pairs = Pairs(*(math.fsum(float(row[at]) for row in rows) for at in range(5, 10)))
+        pairs: dict[str, Pairs] = {}
+        for row in rows:
+            category = split(row[0])[1]
+            pairs[category] = pairs.get(category, Pairs()) + Pairs(*map(float, row[5:10]))
         return QTable(sums, pairs, day, half_life_days), sum(row[1] for row in rows)
 
     with ThreadPoolExecutor(SHARDS) as executor:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from recommender import pooled
 from recommender.errors import ModelFormatError
-from recommender.pooled import Pairs, shrunk
+from recommender.pooled import Pairs, consistency_of, shrunk
 from recommender.qtable import REWARD_RANGE, QTable, burst_bound
 from recommender.rewards import HIGHEST, LOWEST
 
@@ -91,10 +91,14 @@ def test_consistency_is_the_share_of_variance_between_listeners() -> None:
     taste = rng.normal(0, 0.5, 40_000)
     x, y = (taste + rng.normal(0, 1, len(taste)) for _ in range(2))
     pleased = x > 0.3  # a policy comes back only to what pleased
-    found = Pairs(
-        float(pleased.sum()),
-        *(float(v[pleased].sum()) for v in (x, y, x * x, x * y)),
-    ).consistency()
+    found = consistency_of(
+        [
+            Pairs(
+                float(pleased.sum()),
+                *(float(v[pleased].sum()) for v in (x, y, x * x, x * y)),
+            )
+        ]
+    )
     assert found == pytest.approx(0.25 / 1.25, abs=0.03)
 
 

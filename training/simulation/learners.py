@@ -107,11 +107,11 @@ class PooledRule:
         self._cells = codes
         self._table = np.zeros((3, c))
         self._per_cell: dict[int, FloatArray] = {}
-        self._pairs = Pairs()
+        self._pairs = np.zeros((5, c))
         if start is not None:
             self._table = start._table.copy()
             self._per_cell = {cell: sums.copy() for cell, sums in start._per_cell.items()}
-            self._pairs = start._pairs
+            self._pairs = start._pairs.copy()
         self._own = np.zeros((2, n, c))
         self._last = np.full((n, c), np.nan)
         distinct, self._cell_of = np.unique(codes, return_inverse=True)
@@ -124,7 +124,7 @@ class PooledRule:
         n, c = self._own.shape[1:]
         overall = everything.reward / (everything.weight + pooled.PESSIMISM)
         category = pooled.shrunk(reward, weight, overall, pooled.CATEGORY_STRENGTH)
-        consistency = self._pairs.consistency()
+        consistency = pooled.consistency_of(Pairs(*row) for row in self._pairs.T.tolist())
         noise = pooled.variance(everything)
         if self._levels == "category":
             return np.broadcast_to(category, (n, c)), np.broadcast_to(
@@ -159,13 +159,8 @@ class PooledRule:
         before = self._last[listener, category]
         known = ~np.isnan(before)
         x, y = before[known], reward[known]
-        self._pairs += Pairs(
-            float(known.sum()),
-            float(x.sum()),
-            float(y.sum()),
-            float((x * x).sum()),
-            float((x * y).sum()),
-        )
+        for row, value in enumerate((np.ones_like(x), x, y, x * x, x * y)):
+            np.add.at(self._pairs[row], category[known], value)
         self._last[listener, category] = reward
 
 
