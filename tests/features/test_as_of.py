@@ -147,3 +147,15 @@ def test_now_and_as_of_now_are_the_same(music: sa.Engine) -> None:
         )
         q = interactions.q_state(connection, "ada")
         assert interactions.q_state_as_of(connection, "ada", now) == q
+
+
+def test_a_listener_made_by_another_worker_a_moment_later_is_there(music: sa.Engine) -> None:
+    """Two first calls at once: one makes the row, the clock of the other was read before."""
+    midnight = datetime(2026, 1, 2, tzinfo=UTC)
+    before = midnight - timedelta(milliseconds=5)
+    with music.begin() as connection:
+        ensure_user(connection, "newcomer", source="api", now=midnight)
+        profile = load_profile(connection, "newcomer", now=before)
+        assert profile is not None
+        assert profile.account_age_days == 0
+        assert load_profile_as_of(connection, "newcomer", before) is None
