@@ -24,7 +24,11 @@ _SETTINGS = {
     "max_connections": "200",
     "shared_buffers": "256MB",
     "dynamic_shared_memory_type": "mmap",  # in the data folder: /dev/shm is tiny in containers
-    "max_wal_size": "1GB",
+    # Nothing replicates: what a transaction loads into a file of its own is synced with it, not
+    # written twice.
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_wal_size": "4GB",  # a checkpoint makes every page that changes next be logged as a whole
 }
 
 

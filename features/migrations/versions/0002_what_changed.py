@@ -17,6 +17,7 @@ TRIGGERS = {
 }
 FUNCTIONS = (
     "note_plays()",
+    "note_added_plays()",
     "note_tracks()",
     "note_updated_tracks()",
     "note_audio()",
@@ -27,6 +28,8 @@ FUNCTIONS = (
     "get_user_genre_distribution(text)",
     "get_popular_tracks(text, integer)",
 )
+
+_UPSERT = "CREATE FUNCTION upsert_listening_history("
 
 
 def upgrade() -> None:
@@ -41,12 +44,24 @@ def downgrade() -> None:
 
     get_user_top_50_tracks stays: it says the same.
     """
+    first = Path(__file__).with_name("0001_first_listen.sql").read_text(encoding="utf-8")
+    upsert = first[first.index(_UPSERT) :].partition("END $$;")
+    op.get_bind().exec_driver_sql(
+        "".join(upsert[:2]).replace("CREATE", "CREATE OR REPLACE", 1).replace("%", "%%")
+    )
     for table, triggers in TRIGGERS.items():
         for trigger in triggers:
             op.execute(f"DROP TRIGGER {trigger} ON {table}")
     op.execute(f"DROP FUNCTION {', '.join(FUNCTIONS)}")
     op.execute("DROP TABLE popular_tracks, track_listeners, listener_genres, feature_changes")
     op.execute("DROP INDEX tracks_isrc")
+    op.execute(
+        "ALTER TABLE plays DROP CONSTRAINT plays_pkey,"
+        " ADD PRIMARY KEY (user_id, track_id, played_at)"
+    )
+    op.execute("DROP INDEX listening_history_played_at")
+    op.execute("CREATE INDEX listening_history_played_at ON listening_history (played_at)")
+    op.execute("ALTER TABLE listening_history RESET (fillfactor)")
     op.execute("CREATE INDEX plays_user_played_at ON plays (user_id, played_at)")
     op.execute("ALTER TABLE listening_history DROP COLUMN counted")
     op.execute(

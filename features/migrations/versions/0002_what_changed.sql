@@ -2,20 +2,31 @@
 -- that it becomes visible with the change, whatever the order of commits or the dates of the rows.
 CREATE TABLE feature_changes (
     kind       text NOT NULL CHECK (kind IN
-        ('plays', 'listener', 'tracks', 'audio', 'undated', 'counts', 'ranks', 'build')),
-    user_id    text, -- of plays, listener and undated
-    track_id   text, -- of plays, tracks and audio; with neither, every row is meant
+        ('added', 'plays', 'listener', 'tracks', 'audio', 'undated', 'counts', 'ranks', 'build')),
+    user_id    text, -- of added, plays, listener and undated
+    track_id   text, -- of added, plays, tracks and audio; with neither, every row is meant
     isrc       text,
     artist_key text,
-    title_key  text
+    title_key  text,
+    n          integer,    -- of added: how many plays,
+    ms         bigint,     -- how long they were in all,
+    played_at  timestamptz -- and the latest of them
 );
+CREATE INDEX feature_changes_pair ON feature_changes (user_id, track_id) WHERE kind = 'added';
 
 -- The plays of a row that listener_genres and track_listeners hold.
 ALTER TABLE listening_history ADD COLUMN counted integer NOT NULL DEFAULT 0;
 -- Every row of it is made from rows of plays, which has this key; checking twice doubles a build's time.
 ALTER TABLE listening_history DROP CONSTRAINT listening_history_track_id_fkey;
--- The primary key finds a listener's plays as fast.
+-- A listener's plays stand in the order of time: as they arrive, so that the key of a large load needs
+-- little sorting, and as they are asked for as of a moment. One index less.
+ALTER TABLE plays DROP CONSTRAINT plays_pkey, ADD PRIMARY KEY (user_id, played_at, track_id);
 DROP INDEX plays_user_played_at;
+-- A row that is updated stays on its page, and no index hears of it: none but a summary of ranges
+-- holds what changes, and a page keeps room.
+DROP INDEX listening_history_played_at;
+CREATE INDEX listening_history_played_at ON listening_history USING brin (played_at);
+ALTER TABLE listening_history SET (fillfactor = 90);
 
 CREATE INDEX tracks_isrc ON tracks (isrc) WHERE isrc IS NOT NULL;
 
@@ -26,13 +37,13 @@ CREATE TABLE listener_genres (
     plays         bigint NOT NULL DEFAULT 0, -- of plays, by the track's category
     undated_plays bigint NOT NULL DEFAULT 0, -- of artist_plays, by the artist's category
     PRIMARY KEY (user_id, category)
-);
+) WITH (fillfactor = 80);
 
 CREATE TABLE track_listeners (
     track_id  text PRIMARY KEY,
     listeners integer NOT NULL, -- rows of listening_history
     plays     bigint NOT NULL
-);
+) WITH (fillfactor = 80);
 
 -- The fallback for whoever is not known yet: the first 200 of each category, and of all of them.
 CREATE TABLE popular_tracks (
@@ -50,8 +61,16 @@ BEGIN
     SELECT DISTINCT 'plays', user_id, track_id FROM changed;
     RETURN NULL;
 END $$;
+-- What is only added is said as a sum: the build need not read the plays again.
+CREATE FUNCTION note_added_plays() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO feature_changes (kind, user_id, track_id, n, ms, played_at)
+    SELECT 'added', user_id, track_id, count(*), sum(ms_played), max(played_at)
+    FROM changed GROUP BY user_id, track_id;
+    RETURN NULL;
+END $$;
 CREATE TRIGGER plays_added AFTER INSERT ON plays REFERENCING NEW TABLE AS changed
-    FOR EACH STATEMENT EXECUTE FUNCTION note_plays();
+    FOR EACH STATEMENT EXECUTE FUNCTION note_added_plays();
 CREATE TRIGGER plays_gone AFTER DELETE ON plays REFERENCING OLD TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION note_plays();
 CREATE TRIGGER plays_before AFTER UPDATE ON plays REFERENCING OLD TABLE AS changed
@@ -154,29 +173,72 @@ CREATE TRIGGER plays_emptied AFTER TRUNCATE ON plays
     FOR EACH STATEMENT EXECUTE FUNCTION note_everything();
 INSERT INTO feature_changes (kind) SELECT unnest(ARRAY['plays', 'tracks', 'undated', 'counts']);
 
--- The same list as before, faster: weights in double precision, and only the 50 are looked up.
+-- As before, and the aggregate holds what was noted as added for it: those notes go in the statement
+-- that reads the plays, so that no play is added twice. The build hears that the row changed.
+CREATE OR REPLACE FUNCTION upsert_listening_history(
+    user_id text, track_id text, played_at timestamptz, ms_played integer, source text
+) RETURNS boolean LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    is_new boolean;
+BEGIN
+    -- First of all: a build that adds to listening_history ends before, or begins after.
+    LOCK TABLE listening_history IN ROW EXCLUSIVE MODE;
+    PERFORM pg_advisory_xact_lock(hashtextextended($1 || chr(31) || $2, 0));
+    INSERT INTO plays (user_id, track_id, played_at, ms_played, source, trainable)
+    SELECT $1, $2, $3, $4, $5, $5 IN ('lastfm', 'listenbrainz', 'interactions', 'simulated')
+    WHERE NOT EXISTS (
+        SELECT FROM plays p
+        WHERE p.user_id = $1 AND p.track_id = $2 AND p.source <> $5
+          AND p.played_at BETWEEN $3 - interval '60 seconds' AND $3 + interval '60 seconds')
+    ON CONFLICT DO NOTHING;
+    is_new := FOUND;
+    WITH held AS (
+        DELETE FROM feature_changes c WHERE c.kind = 'added' AND c.user_id = $1 AND c.track_id = $2
+        RETURNING 1
+    ), noted AS (
+        INSERT INTO feature_changes (kind, user_id, track_id)
+        SELECT 'plays', $1, $2 WHERE EXISTS (SELECT FROM held)
+    )
+    INSERT INTO listening_history
+        (user_id, track_id, track_name, artist_name, played_at, play_count, total_listen_time_ms)
+    SELECT $1, $2, t.track_name, t.artist_name, max(p.played_at), count(*), sum(p.ms_played)
+    FROM plays p JOIN tracks t ON t.track_id = p.track_id
+    WHERE p.user_id = $1 AND p.track_id = $2
+    GROUP BY t.track_name, t.artist_name
+    ON CONFLICT (user_id, track_id) DO UPDATE SET
+        track_name = excluded.track_name, artist_name = excluded.artist_name,
+        played_at = excluded.played_at, play_count = excluded.play_count,
+        total_listen_time_ms = excluded.total_listen_time_ms, updated_at = now();
+    RETURN is_new;
+END $$;
+
+-- The same list as before, faster: its plan is made once per connection, weights are in double
+-- precision all the way, and only the 50 are looked up.
 CREATE OR REPLACE FUNCTION get_user_top_50_tracks(user_id text)
 RETURNS TABLE (
     track_id text, track_name text, artist_name text, artist_key text, genres text[], category text,
     play_count integer, total_listen_time_ms bigint, played_at timestamptz, weight double precision,
     danceability real, energy real, valence real, tempo real, acousticness real,
     instrumentalness real, speechiness real
-) LANGUAGE sql STABLE AS $$
+) LANGUAGE plpgsql STABLE ROWS 50 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     SELECT h.track_id, h.track_name, h.artist_name, t.artist_key, t.genres, t.category,
            h.play_count, h.total_listen_time_ms, h.played_at, h.weight,
            a.danceability, a.energy, a.valence, a.tempo, a.acousticness, a.instrumentalness, a.speechiness
     FROM (
         SELECT l.*, ln(1 + l.play_count::double precision) * power(2::double precision,
-                   -greatest(0, extract(epoch FROM now() - l.played_at)::double precision / 86400) / 90)
-                   AS weight
+                   -greatest(0, date_part('epoch', now() - l.played_at) / 86400) / 90) AS weight
         FROM listening_history l
-        WHERE l.user_id = get_user_top_50_tracks.user_id
+        WHERE l.user_id = $1
         ORDER BY weight DESC, l.track_id LIMIT 50
     ) h
     JOIN tracks t ON t.track_id = h.track_id
     LEFT JOIN audio_features a ON a.track_id = h.track_id
-    ORDER BY h.weight DESC, h.track_id
-$$;
+    ORDER BY h.weight DESC, h.track_id;
+END $$;
 
 CREATE FUNCTION get_user_genre_distribution(user_id text)
 RETURNS TABLE (category text, plays bigint, share double precision) LANGUAGE sql STABLE AS $$
