@@ -198,7 +198,7 @@ def refresh(connection: sa.Connection, *, now: datetime, most: int) -> tuple[int
     taken = changes.take(connection, "listener", columns, "asked", most=1 + most // 100)
     if not taken:
         taken = changes.take(connection, "plays", columns, "asked", most=most)
-    work = _READ_AGAIN
+    work: tuple[str, ...] = _READ_AGAIN
     if not taken:
         taken, work = _take_added(connection, most), _ADD
     if not taken:
