@@ -49,7 +49,7 @@ _NO_FRESH = (
     """
     CREATE TEMP TABLE fresh ON COMMIT DROP AS
     SELECT h.user_id, h.track_id, h.track_name, h.artist_name, t.category, h.played_at,
-           play_count AS n, total_listen_time_ms AS ms, h.counted, h.ctid AS place
+           play_count AS n, total_listen_time_ms AS ms, h.counted, t.popularity, h.ctid AS place
     FROM listening_history h JOIN tracks t USING (track_id) WITH NO DATA
     """,
 )
@@ -72,7 +72,7 @@ _READ_AGAIN = (
     )
     INSERT INTO fresh
     SELECT c.user_id, c.track_id, t.track_name, t.artist_name, coalesce(t.category, '{OTHER}'),
-           p.played_at, coalesce(p.n, 0), p.ms, coalesce(h.counted, 0), h.ctid
+           p.played_at, coalesce(p.n, 0), p.ms, coalesce(h.counted, 0), t.popularity, h.ctid
     FROM pairs c JOIN tracks t USING (track_id)
     LEFT JOIN listening_history h ON h.user_id = c.user_id AND h.track_id = c.track_id
     LEFT JOIN (SELECT user_id, track_id, {_SUMS} FROM plays JOIN pairs USING (user_id, track_id)
@@ -103,7 +103,7 @@ _ADD = (
     INSERT INTO fresh
     SELECT a.user_id, a.track_id, t.track_name, t.artist_name, coalesce(t.category, '{OTHER}'),
            greatest(h.played_at, a.played_at), coalesce(h.play_count, 0) + a.n,
-           coalesce(h.total_listen_time_ms, 0) + a.ms, coalesce(h.counted, 0), h.ctid
+           coalesce(h.total_listen_time_ms, 0) + a.ms, coalesce(h.counted, 0), t.popularity, h.ctid
     FROM added a JOIN users USING (user_id) JOIN tracks t USING (track_id)
     LEFT JOIN listening_history h ON h.user_id = a.user_id AND h.track_id = a.track_id
     ORDER BY a.user_id, a.track_id
