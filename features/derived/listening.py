@@ -152,6 +152,8 @@ _LISTENERS = sa.text(
 )
 _FEWER = sa.text("SELECT EXISTS (SELECT FROM fresh WHERE n > 0 AND n < counted)")
 _LOCK = sa.text("LOCK TABLE listening_history IN SHARE ROW EXCLUSIVE MODE")
+# Tells the triggers on listening_history that these rows and their notes are in step.
+_IS_BUILD = sa.text("SELECT set_config('bondhu.is_build', 'on', true)")
 
 
 def begin(connection: sa.Connection, *, now: datetime) -> int:
@@ -194,6 +196,7 @@ def refresh(connection: sa.Connection, *, now: datetime, most: int) -> tuple[int
     # A play that is added meanwhile waits for the end of this batch, instead of having its newer
     # aggregate overwritten.
     connection.execute(_LOCK)
+    connection.execute(_IS_BUILD)
     columns = "user_id, track_id"
     taken = changes.take(connection, "listener", columns, "asked", most=1 + most // 100)
     if not taken:

@@ -13,7 +13,11 @@ TRIGGERS = {
     "audio_features": ("audio_added", "audio_gone", "audio_after"),
     "artist_plays": ("artist_plays_added", "artist_plays_gone", "artist_plays_after"),
     "artist_audio_features": ("artists_added", "artists_gone", "artists_after"),
-    "listening_history": ("listening_history_gone",),
+    "listening_history": (
+        "listening_history_gone",
+        "listening_history_added",
+        "listening_history_updated",
+    ),
 }
 FUNCTIONS = (
     "note_plays()",
@@ -24,12 +28,11 @@ FUNCTIONS = (
     "note_undated()",
     "note_artists()",
     "note_lost_counts()",
+    "note_written_history()",
     "note_everything()",
     "get_user_genre_distribution(text)",
     "get_popular_tracks(text, integer)",
 )
-
-_UPSERT = "CREATE FUNCTION upsert_listening_history("
 
 
 def upgrade() -> None:
@@ -44,11 +47,6 @@ def downgrade() -> None:
 
     get_user_top_50_tracks stays: it says the same.
     """
-    first = Path(__file__).with_name("0001_first_listen.sql").read_text(encoding="utf-8")
-    upsert = first[first.index(_UPSERT) :].partition("END $$;")
-    op.get_bind().exec_driver_sql(
-        "".join(upsert[:2]).replace("CREATE", "CREATE OR REPLACE", 1).replace("%", "%%")
-    )
     for table, triggers in TRIGGERS.items():
         for trigger in triggers:
             op.execute(f"DROP TRIGGER {trigger} ON {table}")

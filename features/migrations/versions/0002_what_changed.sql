@@ -173,45 +173,23 @@ CREATE TRIGGER plays_emptied AFTER TRUNCATE ON plays
     FOR EACH STATEMENT EXECUTE FUNCTION note_everything();
 INSERT INTO feature_changes (kind) SELECT unnest(ARRAY['plays', 'tracks', 'undated', 'counts']);
 
--- As before, and the aggregate holds what was noted as added for it: those notes go in the statement
--- that reads the plays, so that no play is added twice. The build hears that the row changed.
-CREATE OR REPLACE FUNCTION upsert_listening_history(
-    user_id text, track_id text, played_at timestamptz, ms_played integer, source text
-) RETURNS boolean LANGUAGE plpgsql AS $$
-#variable_conflict use_column
-DECLARE
-    is_new boolean;
+-- Whoever else writes a row of history took it from plays, and it may hold what is noted as added: the
+-- build reads those plays again instead of adding them a second time. (Builds write with this off.)
+CREATE FUNCTION note_written_history() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    -- First of all: a build that adds to listening_history ends before, or begins after.
-    LOCK TABLE listening_history IN ROW EXCLUSIVE MODE;
-    PERFORM pg_advisory_xact_lock(hashtextextended($1 || chr(31) || $2, 0));
-    INSERT INTO plays (user_id, track_id, played_at, ms_played, source, trainable)
-    SELECT $1, $2, $3, $4, $5, $5 IN ('lastfm', 'listenbrainz', 'interactions', 'simulated')
-    WHERE NOT EXISTS (
-        SELECT FROM plays p
-        WHERE p.user_id = $1 AND p.track_id = $2 AND p.source <> $5
-          AND p.played_at BETWEEN $3 - interval '60 seconds' AND $3 + interval '60 seconds')
-    ON CONFLICT DO NOTHING;
-    is_new := FOUND;
-    WITH held AS (
-        DELETE FROM feature_changes c WHERE c.kind = 'added' AND c.user_id = $1 AND c.track_id = $2
-        RETURNING 1
-    ), noted AS (
-        INSERT INTO feature_changes (kind, user_id, track_id)
-        SELECT 'plays', $1, $2 WHERE EXISTS (SELECT FROM held)
-    )
-    INSERT INTO listening_history
-        (user_id, track_id, track_name, artist_name, played_at, play_count, total_listen_time_ms)
-    SELECT $1, $2, t.track_name, t.artist_name, max(p.played_at), count(*), sum(p.ms_played)
-    FROM plays p JOIN tracks t ON t.track_id = p.track_id
-    WHERE p.user_id = $1 AND p.track_id = $2
-    GROUP BY t.track_name, t.artist_name
-    ON CONFLICT (user_id, track_id) DO UPDATE SET
-        track_name = excluded.track_name, artist_name = excluded.artist_name,
-        played_at = excluded.played_at, play_count = excluded.play_count,
-        total_listen_time_ms = excluded.total_listen_time_ms, updated_at = now();
-    RETURN is_new;
+    DELETE FROM feature_changes c USING changed w
+    WHERE c.kind = 'added' AND c.user_id = w.user_id AND c.track_id = w.track_id;
+    INSERT INTO feature_changes (kind, user_id, track_id) SELECT 'plays', user_id, track_id FROM changed;
+    RETURN NULL;
 END $$;
+CREATE TRIGGER listening_history_added AFTER INSERT ON listening_history
+    REFERENCING NEW TABLE AS changed FOR EACH STATEMENT
+    WHEN (current_setting('bondhu.is_build', true) IS DISTINCT FROM 'on')
+    EXECUTE FUNCTION note_written_history();
+CREATE TRIGGER listening_history_updated AFTER UPDATE ON listening_history
+    REFERENCING NEW TABLE AS changed FOR EACH STATEMENT
+    WHEN (current_setting('bondhu.is_build', true) IS DISTINCT FROM 'on')
+    EXECUTE FUNCTION note_written_history();
 
 -- The same list as before, faster: its plan is made once per connection, weights are in double
 -- precision all the way, and only the 50 are looked up.
