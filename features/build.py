@@ -172,7 +172,7 @@ def _history(engine: sa.Engine, now: datetime, most: int, say: Progress) -> int:
     history = done = 0
     while True:
         with _step(engine) as step:
-            kinds = ("listener", "plays")
+            kinds = ("listener", "plays", "added")
             waiting = sum(changes.waiting(step.connection, kind)[0] for kind in kinds)
             if not waiting:
                 return history

@@ -32,6 +32,10 @@ _INDEXES = sa.text(
     ORDER BY 1
     """
 )
+_IS_REFERRED_TO = sa.text(
+    "SELECT EXISTS (SELECT FROM pg_constraint"
+    " WHERE confrelid = CAST(:table AS regclass) AND contype = 'f')"
+)
 _KEY = sa.text(
     """
     SELECT string_agg(a.attname, ', ' ORDER BY k.place) FROM pg_index i
@@ -59,14 +63,24 @@ def make_room(connection: sa.Connection) -> None:
 
 
 @dataclass
-class Repeated:
-    """How many rows went because an earlier one had their key; known at the end."""
+class Load:
+    """A large load.
 
-    rows: int = 0
+    Attributes
+    ----------
+    is_new
+        Whether the table's file is this transaction's own: COPY may then write rows as final
+        (FREEZE), and no reader has to come back and mark them so.
+    repeated
+        How many rows went because an earlier one had their key; known at the end.
+    """
+
+    is_new: bool
+    repeated: int = 0
 
 
 @contextmanager
-def keys_aside(connection: sa.Connection, table: str) -> Iterator[Repeated]:
+def keys_aside(connection: sa.Connection, table: str) -> Iterator[Load]:
     """Take an empty table's keys, indexes and triggers away, and put them back at the end.
 
     Of rows with the same primary key the first stays. The table is locked until the transaction
@@ -87,8 +101,12 @@ def keys_aside(connection: sa.Connection, table: str) -> Iterator[Repeated]:
         connection.execute(sa.text(f"ALTER TABLE {table} DROP CONSTRAINT {name}"))
     for name, _ in indexes:
         connection.execute(sa.text(f"DROP INDEX {name}"))
-    repeated = Repeated()
-    yield repeated
+    load = Load(is_new=not connection.scalar(_IS_REFERRED_TO, asked))
+    if load.is_new:
+        connection.execute(sa.text(f"TRUNCATE {table}"))
+    yield load
+    # Before the keys: checking them is planned by what is known of the table.
+    connection.execute(sa.text(f"ANALYZE {table}"))
     for name, definition, is_primary in constraints:
         add = sa.text(f"ALTER TABLE {table} ADD CONSTRAINT {name} {definition}")
         if not is_primary:
@@ -98,7 +116,7 @@ def keys_aside(connection: sa.Connection, table: str) -> Iterator[Repeated]:
             with connection.begin_nested():
                 connection.execute(add)
         except IntegrityError:  # rare, so that only who has repeated rows pays for finding them
-            repeated.rows = connection.execute(
+            load.repeated = connection.execute(
                 sa.text(
                     f"DELETE FROM {table} t USING (SELECT ctid, row_number() OVER ("  # noqa: S608
                     f" PARTITION BY {key} ORDER BY ctid) AS copy FROM {table}) d"
@@ -112,4 +130,3 @@ def keys_aside(connection: sa.Connection, table: str) -> Iterator[Repeated]:
     if table in MARKS:
         mark = sa.text("INSERT INTO feature_changes (kind) VALUES (:kind)")
         connection.execute(mark, {"kind": MARKS[table]})
-    connection.execute(sa.text(f"ANALYZE {table}"))

@@ -159,9 +159,11 @@ def append_file(
     """
     listed = ", ".join(columns)
     if is_empty(connection, table):
-        with keys_aside(connection, table) as repeated:
+        with keys_aside(connection, table) as load:
+            if load.is_new:
+                options = f"(FREEZE, {options[1:]}" if options else "(FREEZE)"
             read = copy(connection, table, columns, source, options)
-        return read - repeated.rows
+        return read - load.repeated
     staged = stage(connection, table, columns, source, options)
     insert = f"INSERT INTO {table} ({listed}) SELECT {listed} FROM {staged} ON CONFLICT DO NOTHING"  # noqa: S608 - names of the schema
     return connection.execute(sa.text(insert)).rowcount

@@ -18,6 +18,10 @@ from recommender.rewards import POSITIVE
 SNAPSHOTS_KEPT = 2
 
 
+class ForgottenError(Exception):
+    """What is asked for would have to be replayed from events that retention removed."""
+
+
 class QState(msgspec.Struct, kw_only=True):
     """What one listener's log says of states, and the part of the log that it holds.
 
@@ -147,8 +151,12 @@ _EXPERIENCES = sa.text(
     " WHERE user_id = :user_id AND episode > :after ORDER BY episode"
 )
 _LOG_BEFORE = sa.text(
-    "SELECT seq, state, reward FROM music_interactions"
+    "SELECT seq, state, reward, episode FROM music_interactions"
     " WHERE user_id = :user_id AND received_at < :moment ORDER BY episode"
+)
+_FIRST_SINCE = sa.text(
+    "SELECT min(episode) FROM music_interactions"
+    " WHERE user_id = :user_id AND received_at >= :moment"
 )
 _BATCH = sa.text(
     "SELECT episode, state, reward FROM music_interactions"
@@ -243,12 +251,27 @@ def append(connection: sa.Connection, event: Interaction, q: QState) -> float:
 
 
 def q_state_as_of(connection: sa.Connection, user_id: str, moment: datetime) -> QState:
-    """Return the Q-table that a listener had at a moment: the log up to it, replayed."""
-    rows = connection.execute(_LOG_BEFORE, {"user_id": user_id, "moment": moment}).all()
-    table = replay_log(user_id, [(state, reward) for _, state, reward in rows])
-    q = QState(seq=rows[-1][0] if rows else 0, episode=len(rows), table=table, own={})
-    for _, state, reward in rows:
-        q.count(state, reward)
+    """Return the Q-table that a listener had at a moment: the log up to it, replayed.
+
+    Raises
+    ------
+    ForgottenError
+        Retention removed events up to that moment: episodes, which have no gaps, have one.
+    """
+    asked = {"user_id": user_id, "moment": moment}
+    rows = connection.execute(_LOG_BEFORE, asked).all()
+    upto = max((row.episode for row in rows), default=0)
+    since = connection.scalar(_FIRST_SINCE, asked)
+    if len(rows) < upto or (since is not None and since > upto + 1):
+        raise ForgottenError(
+            f"the Q-table of {user_id} as of {moment.isoformat()} is not known any more: retention"
+            " removed skips that it was learned from. Ask for it as it is now (q_state), or keep"
+            " the log longer (BONDHU_RETENTION_DAYS)"
+        )
+    table = replay_log(user_id, [(row.state, row.reward) for row in rows])
+    q = QState(seq=rows[-1].seq if rows else 0, episode=len(rows), table=table, own={})
+    for row in rows:
+        q.count(row.state, row.reward)
     return q
 
 

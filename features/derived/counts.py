@@ -7,6 +7,7 @@ from features.derived import changes, popular
 from recommender.genres import OTHER
 
 _COUNTED = sa.text("UPDATE listening_history SET counted = play_count WHERE counted <> play_count")
+_IS_BUILD = sa.text("SELECT set_config('bondhu.is_build', 'on', true)")
 _LOCK = sa.text("LOCK TABLE listening_history IN SHARE ROW EXCLUSIVE MODE")
 
 _GENRES = f"""
@@ -76,6 +77,7 @@ def refresh(connection: sa.Connection) -> bool:
     make_room(connection)
     connection.execute(_LOCK)
     changes.take_all(connection, "counts")
+    connection.execute(_IS_BUILD)
     connection.execute(_COUNTED)
     if is_empty(connection, "listener_genres") and is_empty(connection, "track_listeners"):
         with keys_aside(connection, "listener_genres"):

@@ -48,8 +48,13 @@ def _statement(which: str) -> sa.TextClause:
 
 
 _ALL = _statement("true")
+# Popularity comes first: below a full category's last place, listeners move nobody in.
 _WITH_FRESH = _statement(
-    "t.track_id IN (SELECT track_id FROM fresh UNION SELECT track_id FROM popular_tracks)"
+    f"""t.track_id IN (
+        SELECT track_id FROM popular_tracks
+        UNION SELECT f.track_id FROM fresh f
+        LEFT JOIN popular_tracks p ON p.category = f.category AND p.rank = {FIRST}
+        WHERE p.rank IS NULL OR coalesce(f.popularity, -1) >= coalesce(p.popularity, -1))"""  # noqa: S608
 )
 
 

@@ -22,9 +22,15 @@ _SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "max_connections": "200",
-    "shared_buffers": "256MB",
+    "shared_buffers": "512MB",
     "dynamic_shared_memory_type": "mmap",  # in the data folder: /dev/shm is tiny in containers
-    "max_wal_size": "1GB",
+    # Nothing replicates: what a transaction loads into a file of its own is synced with it, not
+    # written twice.
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    # A checkpoint makes every page that changes next be logged as a whole: not too many of them.
+    "max_wal_size": "4GB",
+    "checkpoint_timeout": "15min",
 }
 
 

@@ -243,3 +243,26 @@ def test_a_large_load_is_the_same_as_a_small_one(
             append(connection, "plays", PLAYS, strangers)
     with music.connect() as connection:
         assert connection.scalar(sa.text("SELECT count(*) FROM plays")) == len(found[0][2])
+
+
+def test_a_play_that_an_upsert_counted_is_not_added_again(music: sa.Engine) -> None:
+    """An import is noted as a sum; an upsert that sees its plays counts them itself."""
+    execute(music, "INSERT INTO users (user_id, source) VALUES ('u0', 'test')")
+    build_features(music, now=NOW)
+    added = "INSERT INTO plays VALUES ('u0', 't1', :at, 1000, 'test', true)"
+    upsert = "SELECT upsert_listening_history('u0', 't1', :at, 500, 'other')"
+    execute(music, added, at=NOW)
+    build_features(music, now=NOW)
+    execute(music, added, at=NOW + timedelta(hours=1))
+    execute(music, upsert, at=NOW + timedelta(hours=2))  # holds both
+    slow = music.connect()  # not seen by the upsert that follows, committed before the build
+    slow.execute(sa.text(added), {"at": NOW - timedelta(hours=1)})
+    execute(music, upsert, at=NOW + timedelta(hours=3))
+    slow.commit()
+    slow.close()
+    build_features(music, now=NOW, pairs_per_batch=1)
+    found = content(music)
+    assert [row[4:] for row in found["listening_history"]] == [
+        (NOW + timedelta(hours=3), 5, 4000, 5)
+    ]
+    assert found == full(music)

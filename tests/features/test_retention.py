@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from features.interactions import q_state
+from features.interactions import ForgottenError, q_state, q_state_as_of
 from features.retention import clean
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -53,6 +53,29 @@ def test_only_old_skips_behind_the_oldest_snapshot_and_the_buffer_go(log: sa.Eng
     with log.connect() as connection:
         assert q_state(connection, "ada") == learned
     assert clean(log, retention_days=90, now=NOW, buffer=4).interactions == 0
+
+
+def test_a_table_as_of_then_is_refused_once_its_log_has_gone(log: sa.Engine) -> None:
+    moment = OLD + timedelta(days=1)
+    with log.begin() as connection:  # what comes after the moment does not matter
+        connection.execute(
+            sa.text(
+                "INSERT INTO music_interactions (event_id, user_id, episode, track_id,"
+                " feedback_type, reward, state, occurred_at, received_at, source, trainable)"
+                " SELECT gen_random_uuid(), u, 30, 't', 'like', 1, 's', :now, :now, 'test', true"
+                " FROM unnest(ARRAY['ada', 'bob']) u"
+            ),
+            {"now": NOW},
+        )
+        before = q_state_as_of(connection, "ada", moment)
+        assert before.episode == 29
+        assert q_state_as_of(connection, "ada", OLD - timedelta(days=1)).episode == 0
+    clean(log, retention_days=90, now=NOW, buffer=4)
+    with log.connect() as connection:
+        for then in (OLD - timedelta(days=1), moment, NOW + timedelta(days=1)):
+            with pytest.raises(ForgottenError, match="ada as of"):
+                q_state_as_of(connection, "ada", then)
+        assert q_state_as_of(connection, "bob", moment).table == pytest.approx(before.table)
 
 
 @pytest.mark.parametrize(("days", "buffer"), [(None, 0), (101, 0), (90, 10_000)])

@@ -2,20 +2,31 @@
 -- that it becomes visible with the change, whatever the order of commits or the dates of the rows.
 CREATE TABLE feature_changes (
     kind       text NOT NULL CHECK (kind IN
-        ('plays', 'listener', 'tracks', 'audio', 'undated', 'counts', 'ranks', 'build')),
-    user_id    text, -- of plays, listener and undated
-    track_id   text, -- of plays, tracks and audio; with neither, every row is meant
+        ('added', 'plays', 'listener', 'tracks', 'audio', 'undated', 'counts', 'ranks', 'build')),
+    user_id    text, -- of added, plays, listener and undated
+    track_id   text, -- of added, plays, tracks and audio; with neither, every row is meant
     isrc       text,
     artist_key text,
-    title_key  text
+    title_key  text,
+    n          integer,    -- of added: how many plays,
+    ms         bigint,     -- how long they were in all,
+    played_at  timestamptz -- and the latest of them
 );
+CREATE INDEX feature_changes_pair ON feature_changes (user_id, track_id) WHERE kind = 'added';
 
 -- The plays of a row that listener_genres and track_listeners hold.
 ALTER TABLE listening_history ADD COLUMN counted integer NOT NULL DEFAULT 0;
 -- Every row of it is made from rows of plays, which has this key; checking twice doubles a build's time.
 ALTER TABLE listening_history DROP CONSTRAINT listening_history_track_id_fkey;
--- The primary key finds a listener's plays as fast.
+-- A listener's plays stand in the order of time: as they arrive, so that the key of a large load needs
+-- little sorting, and as they are asked for as of a moment. One index less.
+ALTER TABLE plays DROP CONSTRAINT plays_pkey, ADD PRIMARY KEY (user_id, played_at, track_id);
 DROP INDEX plays_user_played_at;
+-- A row that is updated stays on its page, and no index hears of it: none but a summary of ranges
+-- holds what changes, and a page keeps room.
+DROP INDEX listening_history_played_at;
+CREATE INDEX listening_history_played_at ON listening_history USING brin (played_at);
+ALTER TABLE listening_history SET (fillfactor = 90);
 
 CREATE INDEX tracks_isrc ON tracks (isrc) WHERE isrc IS NOT NULL;
 
@@ -26,13 +37,13 @@ CREATE TABLE listener_genres (
     plays         bigint NOT NULL DEFAULT 0, -- of plays, by the track's category
     undated_plays bigint NOT NULL DEFAULT 0, -- of artist_plays, by the artist's category
     PRIMARY KEY (user_id, category)
-);
+) WITH (fillfactor = 80);
 
 CREATE TABLE track_listeners (
     track_id  text PRIMARY KEY,
     listeners integer NOT NULL, -- rows of listening_history
     plays     bigint NOT NULL
-);
+) WITH (fillfactor = 80);
 
 -- The fallback for whoever is not known yet: the first 200 of each category, and of all of them.
 CREATE TABLE popular_tracks (
@@ -50,8 +61,16 @@ BEGIN
     SELECT DISTINCT 'plays', user_id, track_id FROM changed;
     RETURN NULL;
 END $$;
+-- What is only added is said as a sum: the build need not read the plays again.
+CREATE FUNCTION note_added_plays() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO feature_changes (kind, user_id, track_id, n, ms, played_at)
+    SELECT 'added', user_id, track_id, count(*), sum(ms_played), max(played_at)
+    FROM changed GROUP BY user_id, track_id;
+    RETURN NULL;
+END $$;
 CREATE TRIGGER plays_added AFTER INSERT ON plays REFERENCING NEW TABLE AS changed
-    FOR EACH STATEMENT EXECUTE FUNCTION note_plays();
+    FOR EACH STATEMENT EXECUTE FUNCTION note_added_plays();
 CREATE TRIGGER plays_gone AFTER DELETE ON plays REFERENCING OLD TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION note_plays();
 CREATE TRIGGER plays_before AFTER UPDATE ON plays REFERENCING OLD TABLE AS changed
@@ -154,29 +173,50 @@ CREATE TRIGGER plays_emptied AFTER TRUNCATE ON plays
     FOR EACH STATEMENT EXECUTE FUNCTION note_everything();
 INSERT INTO feature_changes (kind) SELECT unnest(ARRAY['plays', 'tracks', 'undated', 'counts']);
 
--- The same list as before, faster: weights in double precision, and only the 50 are looked up.
+-- Whoever else writes a row of history took it from plays, and it may hold what is noted as added: the
+-- build reads those plays again instead of adding them a second time. (Builds write with this off.)
+CREATE FUNCTION note_written_history() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM feature_changes c USING changed w
+    WHERE c.kind = 'added' AND c.user_id = w.user_id AND c.track_id = w.track_id;
+    INSERT INTO feature_changes (kind, user_id, track_id) SELECT 'plays', user_id, track_id FROM changed;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER listening_history_added AFTER INSERT ON listening_history
+    REFERENCING NEW TABLE AS changed FOR EACH STATEMENT
+    WHEN (current_setting('bondhu.is_build', true) IS DISTINCT FROM 'on')
+    EXECUTE FUNCTION note_written_history();
+CREATE TRIGGER listening_history_updated AFTER UPDATE ON listening_history
+    REFERENCING NEW TABLE AS changed FOR EACH STATEMENT
+    WHEN (current_setting('bondhu.is_build', true) IS DISTINCT FROM 'on')
+    EXECUTE FUNCTION note_written_history();
+
+-- The same list as before, faster: its plan is made once per connection, weights are in double
+-- precision all the way, and only the 50 are looked up.
 CREATE OR REPLACE FUNCTION get_user_top_50_tracks(user_id text)
 RETURNS TABLE (
     track_id text, track_name text, artist_name text, artist_key text, genres text[], category text,
     play_count integer, total_listen_time_ms bigint, played_at timestamptz, weight double precision,
     danceability real, energy real, valence real, tempo real, acousticness real,
     instrumentalness real, speechiness real
-) LANGUAGE sql STABLE AS $$
+) LANGUAGE plpgsql STABLE ROWS 50 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     SELECT h.track_id, h.track_name, h.artist_name, t.artist_key, t.genres, t.category,
            h.play_count, h.total_listen_time_ms, h.played_at, h.weight,
            a.danceability, a.energy, a.valence, a.tempo, a.acousticness, a.instrumentalness, a.speechiness
     FROM (
         SELECT l.*, ln(1 + l.play_count::double precision) * power(2::double precision,
-                   -greatest(0, extract(epoch FROM now() - l.played_at)::double precision / 86400) / 90)
-                   AS weight
+                   -greatest(0, date_part('epoch', now() - l.played_at) / 86400) / 90) AS weight
         FROM listening_history l
-        WHERE l.user_id = get_user_top_50_tracks.user_id
+        WHERE l.user_id = $1
         ORDER BY weight DESC, l.track_id LIMIT 50
     ) h
     JOIN tracks t ON t.track_id = h.track_id
     LEFT JOIN audio_features a ON a.track_id = h.track_id
-    ORDER BY h.weight DESC, h.track_id
-$$;
+    ORDER BY h.weight DESC, h.track_id;
+END $$;
 
 CREATE FUNCTION get_user_genre_distribution(user_id text)
 RETURNS TABLE (category text, plays bigint, share double precision) LANGUAGE sql STABLE AS $$
