@@ -10,6 +10,7 @@ import re
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import jwt
@@ -18,6 +19,7 @@ import uvicorn
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 from serving_world import SECRET, opened
+from spotify_server import SpotifyStandIn, running
 
 from features.settings import Settings
 from serving import api
@@ -29,10 +31,20 @@ EXAMPLES = int(os.environ.get("OPENAPI_EXAMPLES", "4"))
 PHASES = "examples,coverage,fuzzing,stateful" if "OPENAPI_EXAMPLES" in os.environ else "fuzzing"
 
 
-async def test_the_document_matches_the_wire(settings: Settings, tmp_path: Path) -> None:
+@pytest.fixture
+def spotify() -> Iterator[SpotifyStandIn]:
+    """Nothing that is generated goes to Spotify itself."""
+    with running() as stand_in:
+        yield stand_in
+
+
+async def test_the_document_matches_the_wire(
+    settings: Settings, tmp_path: Path, spotify: SpotifyStandIn
+) -> None:
     key = SecretStr(Fernet.generate_key().decode())
-    spotify = {"spotify_client_id": "id", "spotify_client_secret": key, "bondhu_token_key": key}
-    generous = settings.model_copy(update={"user_rate_limit": 1_000_000, **spotify})
+    told = {"spotify_client_id": "id", "spotify_client_secret": key, "bondhu_token_key": key}
+    there = {"spotify_api_url": spotify.url, "spotify_accounts_url": spotify.url}
+    generous = settings.model_copy(update={"user_rate_limit": 1_000_000, **told, **there})
     claims = {"sub": "backend", "iss": "bondhu", "aud": "bondhu", "exp": int(time.time()) + 3600}
     token = jwt.encode(claims | {"role": "service"}, SECRET)
     async with opened(generous) as client:
