@@ -58,6 +58,20 @@ class Settings(BaseSettings):
     bondhu_challenger_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     bondhu_shadow_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
 
+    bondhu_webhook_url: SecretStr | None = None
+    bondhu_precompute_days: Annotated[int, Field(ge=0, le=365)] = 7
+    bondhu_catch_up_nights: Annotated[int, Field(ge=0, le=365)] = 7
+    bondhu_watch_least_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 50
+    bondhu_watch_psi: Annotated[float, Field(ge=0.0, le=100.0)] = 0.25
+    bondhu_watch_silent: Annotated[float, Field(ge=0.0, le=1.0)] = 0.2
+    bondhu_watch_top_track: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    bondhu_watch_volume: Annotated[float, Field(ge=0.0, le=1.0)] = 0.2
+    bondhu_watch_untrainable: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    bondhu_watch_long_plays: Annotated[float, Field(ge=0.0, le=1.0)] = 0.6
+    bondhu_watch_new_artists: Annotated[float, Field(ge=0.0, le=10_000.0)] = 5.0
+    bondhu_watch_entropy: Annotated[float, Field(ge=0.0, le=20.0)] = 3.5
+    bondhu_watch_cache_hits: Annotated[float, Field(ge=0.0, le=1.0)] = 0.8
+
     bondhu_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     otel_exporter_otlp_endpoint: Annotated[str, Field(pattern="^https?://")] | None = None
 

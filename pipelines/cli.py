@@ -16,12 +16,14 @@ from pipelines.commands import (
     features,
     imports,
     models,
+    nightly,
     rights,
     servers,
     service,
     simulate,
     train,
 )
+from pipelines.nights.errors import NightError
 from pipelines.servers import ServerError
 from pipelines.serving_process import ServiceError
 from recommender.errors import RecommenderError
@@ -45,6 +47,8 @@ for command in (
     service.demo,
     rights.export_user,
     rights.delete_user,
+    nightly.nightly,
+    nightly.status,
     doctor.doctor,
     simulate.simulate,
 ):
@@ -59,6 +63,7 @@ EXPECTED = (
     SourceError,
     RecommenderError,
     TrainingError,
+    NightError,
 )
 
 

@@ -149,14 +149,7 @@ class Application:
         self.spotify = SpotifyHistory(settings, self.cache, now=now)
         self.history = History(history or self.spotify)
         self.servings = Servings(self.loading_engine, now=now)
-        ranking = RankingSettings(
-            candidates=settings.bondhu_candidates_max,
-            exploration=settings.bondhu_exploration,
-            policy=settings.bondhu_policy,
-            exclude_heard=settings.bondhu_exclude_heard,
-            exclude_shown=settings.bondhu_exclude_shown,
-            min_entropy=settings.bondhu_min_entropy,
-        )
+        ranking = RankingSettings.of(settings)
         self.shadows = Shadows(self.loading_engine, ranking, now=now)
         self.recommender = Recommender(
             self.engine, self.cache, ranking, self.shadows, now=now, new_id=uuid.uuid4

@@ -10,6 +10,7 @@ import numpy as np
 from features.catalogue import NamedCatalogue
 from features.listeners import Profile
 from features.recommendations import ComputedList, Impression
+from features.settings import Settings
 from recommender.audio import FloatArray
 from recommender.entropy import EntropyFloor
 from recommender.explanation import EXPLORED, explain
@@ -52,6 +53,18 @@ class RankingSettings:
     exclude_shown: bool
     min_entropy: float = 0.0
     policy: str = "thompson"
+
+    @classmethod
+    def of(cls, settings: Settings) -> "RankingSettings":
+        """Return what the environment says."""
+        return cls(
+            candidates=settings.bondhu_candidates_max,
+            exploration=settings.bondhu_exploration,
+            policy=settings.bondhu_policy,
+            exclude_heard=settings.bondhu_exclude_heard,
+            exclude_shown=settings.bondhu_exclude_shown,
+            min_entropy=settings.bondhu_min_entropy,
+        )
 
 
 def build(

@@ -27,7 +27,8 @@ from training.code_version import code_version
 from training.holdout import draw_of
 from training.intervals import Interval, bootstrap
 from training.packaging import sha256
-from training.runs import CHAMPION, Run
+from training.promotion import Decision
+from training.runs import CHAMPION, Run, Version
 
 if TYPE_CHECKING:  # importing it takes seconds
     from training.registry import Registry
@@ -63,11 +64,17 @@ def train_audio_estimator(
     *,
     seed: int = 7,
     now: datetime,
+    decide: bool = True,
     timer: Callable[[], float] = time.perf_counter,
 ) -> TrainedEstimator:
     """Fit an estimator, take its error out of fold, register it, and promote it if it helps.
 
     Equal seed and data give files of equal bytes.
+
+    Parameters
+    ----------
+    decide
+        Whether it is promoted here, if it helps; else `promote_if_it_helps` does so later.
 
     Raises
     ------
@@ -101,19 +108,28 @@ def train_audio_estimator(
         estimator,
         {"model_sha256": digest},
     )
-    gain = metrics["gain_mae"]
-    promoted = gain.low > 0
-    decision = {
-        "promoted": promoted,
-        "gate": None if promoted else "gain",
-        "message": f"{version}: its out-of-fold gain over no model is {gain}",
-    }
-    registry.set_tag(version, "decision.1", json.dumps(decision, sort_keys=True))
-    if promoted:
-        registry.set_alias(KIND.name, CHAMPION, version.number)
+    promoted = decide and promote_if_it_helps(registry, version).promoted
     return TrainedEstimator(
         version.run_id, version.number, estimator, metrics, examples.refused, promoted
     )
+
+
+def promote_if_it_helps(registry: "Registry", version: Version) -> Decision:
+    """Make a version the champion where its error is lower than without one, beyond chance."""
+    found = registry.metrics(version.run_id)
+    names = ("gain_mae", "gain_mae_low", "gain_mae_high")
+    gain = Interval(*(found.get(name, float("nan")) for name in names))
+    promoted = gain.low > 0
+    decision = Decision(
+        promoted,
+        None if promoted else "gain",
+        f"{version}: its out-of-fold gain over no model is {gain}",
+    )
+    entry = {"promoted": promoted, "gate": decision.gate, "message": decision.message}
+    registry.set_tag(version, "decision.1", json.dumps(entry, sort_keys=True))
+    if promoted:
+        registry.set_alias(KIND.name, CHAMPION, version.number)
+    return decision
 
 
 def out_of_fold(examples: AudioExamples, seed: int) -> dict[str, Interval]:

@@ -48,6 +48,7 @@ def train_colisten(
     *,
     seed: int = 7,
     now: datetime,
+    until: datetime | None = None,
     progress: Progress | None = None,
     timer: Callable[[], float] = time.perf_counter,
 ) -> TrainedColisten:
@@ -56,6 +57,11 @@ def train_colisten(
     What it is worth is measured apart: grains fitted to the listeners who fit scorers find the
     hidden artists of the others, beside popularity. The registered model is then fitted to
     everybody. Equal seed and data give a model of equal bytes.
+
+    Parameters
+    ----------
+    until
+        See `training.histories.read_histories`.
 
     Raises
     ------
@@ -67,7 +73,7 @@ def train_colisten(
     say = progress or (lambda line: None)
     began = timer()
     say("reading histories")
-    dataset = read_dataset(engine, seed=seed)
+    dataset = read_dataset(engine, seed=seed, until=until)
     histories = dataset.histories
     # One thread: sums in another order would differ in their last bits.
     with threadpool_limits(limits=1):

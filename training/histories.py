@@ -20,12 +20,14 @@ _PLAYS = sa.text(
     SELECT p.user_id, p.track_id, t.artist_key, p.played_at, p.ms_played, p.source
     FROM plays p JOIN tracks t USING (track_id)
     WHERE p.trainable AND t.trainable
+      AND (CAST(:until AS timestamptz) IS NULL OR p.played_at < :until)
     ORDER BY p.user_id COLLATE "C", p.played_at, p.track_id COLLATE "C"
     """
 )
 _ARTIST_PLAYS = sa.text(
     """
-    SELECT user_id, artist_key, play_count, source FROM artist_plays WHERE trainable
+    SELECT user_id, artist_key, play_count, source FROM artist_plays
+    WHERE trainable AND (CAST(:until AS timestamptz) IS NULL OR imported_at < :until)
     ORDER BY user_id COLLATE "C", artist_key COLLATE "C", source COLLATE "C"
     """
 )
@@ -106,8 +108,13 @@ class Histories:
     window: tuple[str, str]
 
 
-def read_histories(engine: sa.Engine) -> Histories:
+def read_histories(engine: sa.Engine, *, until: datetime | None = None) -> Histories:
     """Read every history that may be trained on.
+
+    Parameters
+    ----------
+    until
+        Only what was played, or imported where it has no dates, before then; None: everything.
 
     Raises
     ------
@@ -116,8 +123,8 @@ def read_histories(engine: sa.Engine) -> Histories:
     """
     # One snapshot: an import that runs meanwhile is in all of the answers or in none.
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
-        plays = connection.execute(_PLAYS).all()
-        counts = connection.execute(_ARTIST_PLAYS).all()
+        plays = connection.execute(_PLAYS, {"until": until}).all()
+        counts = connection.execute(_ARTIST_PLAYS, {"until": until}).all()
         traits = {user: dict(values) for user, values in connection.execute(_TRAITS)}
         refused = {f"{table} from {source}": n for table, source, n in connection.execute(_REFUSED)}
     if not plays and not counts:

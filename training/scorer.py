@@ -64,6 +64,7 @@ def train_scorer(
     *,
     seed: int = 7,
     now: datetime,
+    until: datetime | None = None,
     shrinkage: float = SHRINKAGE,
     progress: Progress | None = None,
     timer: Callable[[], float] = time.perf_counter,
@@ -74,6 +75,8 @@ def train_scorer(
 
     Parameters
     ----------
+    until
+        See `training.histories.read_histories`.
     progress
         Gets one line before each step.
 
@@ -88,7 +91,7 @@ def train_scorer(
     champion = registry.champion(SCORER) or registry.version(SCORER, 1)
     served = registry.load(KIND, champion.number)
     say("reading histories")
-    dataset = read_dataset(engine, seed=seed)
+    dataset = read_dataset(engine, seed=seed, until=until)
     # One thread: sums in another order would differ in their last bits.
     with threadpool_limits(limits=1):
         colisten = registry.champion(COLISTEN)

@@ -1,0 +1,112 @@
+"""Drift: how far what was heard, and who listens, moved from the four weeks before.
+
+The population stability index over bins b, with p and q the shares of a day and of the days before:
+PSI = sum_b (p_b - q_b) ln(p_b / q_b). Under .1 little moved, over .25 much did (the usual reading,
+Siddiqi 2006, Credit Risk Scorecards).
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from math import log
+
+import sqlalchemy as sa
+
+from features.feeds import BEFORE_DAYS
+from recommender.audio import FEATURES
+from recommender.cold_start import stage_of
+
+BINS = 10
+LEAST = 200
+"""Under so many rows on either side nothing is said: noise alone moves PSI by about bins / rows."""
+
+_SCALED = {name: name if name != "tempo" else "(tempo - 50) / 150" for name in FEATURES}
+_HEARD = """
+    SELECT track_id, user_id, played_at AS at FROM plays
+    WHERE played_at >= :since AND played_at < :until
+    UNION ALL
+    SELECT track_id, user_id, received_at FROM music_interactions
+    WHERE received_at >= :since AND received_at < :until
+"""
+_FEATURES = sa.text(
+    f"""
+    WITH heard AS ({_HEARD}), binned AS (
+        SELECT h.at >= :day AS today, f.name,
+               least({BINS - 1}, greatest(0, floor(f.value * {BINS})::int))::text AS bin
+        FROM heard h JOIN audio_features a USING (track_id)
+        CROSS JOIN LATERAL (VALUES {", ".join(f"('{n}', {x})" for n, x in _SCALED.items())})
+            AS f (name, value)
+        WHERE f.value IS NOT NULL
+        UNION ALL
+        SELECT h.at >= :day, 'category', coalesce(t.category, 'none')
+        FROM heard h JOIN tracks t USING (track_id)
+    )
+    SELECT name, bin, count(*) FILTER (WHERE today), count(*) FILTER (WHERE NOT today)
+    FROM binned GROUP BY name, bin
+    """  # noqa: S608 - constants above
+)
+_LISTENERS = sa.text(
+    f"""
+    WITH heard AS ({_HEARD}), active AS (
+        SELECT at >= :day AS today, user_id, date_trunc('day', max(at)) AS last
+        FROM heard GROUP BY 1, 2, date_trunc('day', at))
+    SELECT today, greatest(0, (last::date - u.created_at::date)), count(*)
+    FROM active JOIN users u USING (user_id) GROUP BY 1, 2
+    """  # noqa: S608 - constants above
+)
+
+
+def drift(engine: sa.Engine, *, day: datetime, until: datetime) -> dict[str, float]:
+    """Return name -> PSI of [day, until) against the days before, where there is enough to say.
+
+    Names: each audio feature of what was heard, `category` of what was heard, `listeners` by the
+    cold-start stage of who was active (each listener once a day).
+    """
+    asked = {"day": day, "until": until}
+    with engine.connect() as connection:
+        since = connection.scalar(
+            sa.text("SELECT CAST(:day AS timestamptz) - make_interval(days => :days)"),
+            {"day": day, "days": BEFORE_DAYS},
+        )
+        features = connection.execute(_FEATURES, asked | {"since": since}).all()
+        ages = connection.execute(_LISTENERS, asked | {"since": since}).all()
+    counts: dict[str, dict[str, list[int]]] = {}
+    for name, bin_, today, before in features:
+        counts.setdefault(name, {})[bin_] = [today, before]
+    stages: dict[str, list[int]] = {}
+    for is_today, age, n in ages:
+        stage = stage_of(int(age), has_dated_plays=True, undated_artists=0)
+        stages.setdefault(str(stage), [0, 0])[0 if is_today else 1] += n
+    counts["listeners"] = stages
+    found = {}
+    for name, bins in sorted(counts.items()):
+        today, before = ([pair[side] for pair in bins.values()] for side in (0, 1))
+        if min(sum(today), sum(before)) >= LEAST:
+            found[name] = psi(today, before)
+    return found
+
+
+def psi(today: Sequence[int], before: Sequence[int]) -> float:
+    """Return the population stability index of two rows of counts; half a row added to each bin.
+
+    Examples
+    --------
+    >>> round(psi([500, 500], [500, 500]), 6), round(psi([900, 100], [500, 500]), 2)
+    (0.0, 0.87)
+    """
+    p, q = ([(n + 0.5) / (sum(row) + 0.5 * len(row)) for n in row] for row in (today, before))
+    return sum((a - b) * log(a / b) for a, b in zip(p, q, strict=True))
+
+
+def drifted(found: Mapping[str, float], limit: float) -> list[str]:
+    """Return a line for each name whose PSI is over the limit.
+
+    Examples
+    --------
+    >>> drifted({"energy": 0.31, "tempo": 0.02}, 0.25)
+    ['drift: energy moved by PSI 0.31 (at most 0.25)']
+    """
+    return [
+        f"drift: {name} moved by PSI {value:.2f} (at most {limit:g})"
+        for name, value in found.items()
+        if value > limit
+    ]

@@ -1,0 +1,66 @@
+"""The steps as Dagster's assets: it knows what comes from what, and draws the lineage.
+
+A night runs in this process; no server, no daemon, and nothing of Dagster's is left on disk.
+"""
+
+import logging
+import os
+from typing import Any
+
+os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "yes")  # before it is imported
+
+from dagster import (
+    AssetExecutionContext,
+    AssetKey,
+    AssetsDefinition,
+    DagsterInstance,
+    MetadataValue,
+    ResourceDefinition,
+    asset,
+    materialize,
+)
+
+from pipelines.nights.alarms import unfinished
+from pipelines.nights.night import Night
+from pipelines.nights.running import do_step
+from pipelines.steps import AFTER, STEPS
+
+GROUP = "night"
+
+
+def _asset_of(name: str) -> AssetsDefinition:
+    @asset(
+        name=name,
+        deps=[AssetKey(before) for before in AFTER[name]],
+        required_resource_keys={"night"},
+        group_name=GROUP,
+        description=STEPS[name].__doc__,
+    )
+    def _step(context: AssetExecutionContext) -> None:
+        outcome = do_step(context.resources.night, name)
+        context.add_output_metadata({key: _shown(value) for key, value in outcome.items()})
+
+    return _step
+
+
+def _shown(value: object) -> Any:
+    return MetadataValue.json(value) if isinstance(value, dict | list) else value
+
+
+ASSETS = [_asset_of(name) for name in STEPS]
+"""In the order in which they run."""
+
+
+def materialize_night(night: Night) -> str | None:
+    """Run the steps of a night; return why it came to no end, None where it did."""
+    logging.getLogger("dagster").setLevel(logging.CRITICAL)  # what fails is told by the night
+    with DagsterInstance.ephemeral() as instance:
+        result = materialize(
+            ASSETS,
+            instance=instance,
+            resources={"night": ResourceDefinition.hardcoded_resource(night)},
+            raise_on_error=False,
+        )
+    if result.success:
+        return None
+    return "; ".join(unfinished(night)) or "it broke off"

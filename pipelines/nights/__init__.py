@@ -1,0 +1,1 @@
+"""Nights: which are due, one at a time, step by step, and how each ended."""

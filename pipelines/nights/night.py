@@ -1,0 +1,45 @@
+"""What the steps of one night share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from features import nights
+from features.nights import Outcome
+from pipelines.environment import Environment
+
+if TYPE_CHECKING:
+    from training.registry import Registry
+
+
+@dataclass(frozen=True)
+class Night:
+    """One night.
+
+    Attributes
+    ----------
+    as_of
+        What came in before this moment is what the night knows; whole seconds.
+    now
+        The clock on the wall: for what happens today, however old the night is.
+    say
+        Gets a line before each step.
+    """
+
+    date: date
+    as_of: datetime
+    environment: Environment
+    now: Callable[[], datetime]
+    say: Callable[[str], None]
+
+    @cached_property
+    def registry(self) -> "Registry":
+        """The model registry; the first use imports MLflow, some seconds."""
+        return self.environment.registry()
+
+    def outcome(self, step: str) -> Outcome:
+        """Return what a step of this night came to; empty where it was not done."""
+        found = nights.steps(self.environment.engine, self.date).get(step)
+        return found.outcome if found is not None and found.status == "done" else {}

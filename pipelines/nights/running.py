@@ -1,0 +1,175 @@
+"""Runs nights: one lock, one Dagster run per night, and an exit code that says how it went."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime
+from typing import Any
+
+import redis
+import sqlalchemy as sa
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+
+from features import nights
+from features.nights import Outcome
+from pipelines import steps
+from pipelines.environment import Environment
+from pipelines.nights import alarms, due, webhook
+from pipelines.nights.lock import holder, only_one
+from pipelines.nights.night import Night
+
+FAILED = 30
+TRANSIENT = (
+    sa.exc.OperationalError,
+    sa.exc.InterfaceError,
+    redis.ConnectionError,
+    redis.TimeoutError,
+)
+"""What may be otherwise a moment later; anything else fails at once."""
+ATTEMPTS = 4
+
+log = logging.getLogger("bondhu.nightly")
+Say = Callable[[str], None]
+
+
+def run_nights(
+    environment: Environment, dates: Sequence[date], *, now: Callable[[], datetime], say: Say
+) -> int:
+    """Run nights in order under the lock; return the gravest of their exit codes.
+
+    A night that fails does not keep the later ones from running: it stays due.
+
+    Raises
+    ------
+    NightError
+        Another run holds the lock.
+    """
+    with only_one(environment.engine):
+        return max((run_night(environment, one, now=now, say=say) for one in dates), default=0)
+
+
+def run_night(
+    environment: Environment, night_date: date, *, now: Callable[[], datetime], say: Say
+) -> int:
+    """Run one night, or what is left of it; the caller holds the lock.
+
+    Returns
+    -------
+    0 promoted or nothing better, 10 declined by a gate, 20 drift, data quality or engagement beyond
+    its limits, 30 failed.
+    """
+    known = _done(environment.engine, night_date)
+    if known is not None:
+        say(f"{night_date}: done already, with exit code {known}")
+        return known
+    from pipelines.assets import materialize_night  # noqa: PLC0415 - imports Dagster
+
+    with open_night(environment, night_date, now=now, say=say) as night:
+        failure = materialize_night(night)
+    return close_night(night, failure)
+
+
+@contextmanager
+def open_night(
+    environment: Environment, night_date: date, *, now: Callable[[], datetime], say: Say
+) -> Iterator[Night]:
+    """Write down that a night runs, and lend what its steps share."""
+    as_of = nights.begin(
+        environment.engine,
+        night_date,
+        as_of=due.as_of(night_date, now()),
+        holder=holder(),
+        now=now(),
+    )
+    yield Night(night_date, as_of, environment, now, lambda line: say(f"{night_date} {line}"))
+
+
+def close_night(night: Night, failure: str | None) -> int:
+    """Write down how a night ended, and call for whoever should look; return its exit code."""
+    engine = night.environment.engine
+    found = alarms.verdict(night, failure)
+    if failure is not None:  # a night that failed is reported as far as it came
+        steps.STEPS["report"](night)
+    nights.finish(
+        engine, night.date, exit_code=found.exit_code, outcome=found.outcome(), now=night.now()
+    )
+    if found.exit_code:
+        webhook.call(night, found)
+    for line in found.alarms:
+        night.say(line)
+    return found.exit_code
+
+
+def do_step(night: Night, name: str) -> Outcome:
+    """Do a step unless it is done; what may pass is tried again, 1, 2 and 4 s later.
+
+    What a step came to is written down only when it has come to its end, and a step that was killed
+    in between is done again.
+    """
+    engine = night.environment.engine
+    known = nights.steps(engine, night.date).get(name)
+    if known is not None and known.status == "done":
+        night.say(f"{name}: done already")
+        return known.outcome
+    night.say(name)
+    began = time.perf_counter()
+
+    def end(outcome: Outcome, *, failed: bool) -> None:
+        nights.end_step(
+            engine,
+            night.date,
+            name,
+            failed=failed,
+            seconds=time.perf_counter() - began,
+            outcome=outcome,
+        )
+
+    for attempt in Retrying(
+        retry=retry_if_exception_type(TRANSIENT),
+        wait=wait_exponential(multiplier=1, max=30),
+        stop=stop_after_attempt(ATTEMPTS),
+        reraise=True,
+    ):
+        with attempt, _noting_failure(end):
+            nights.begin_step(engine, night.date, name, now=night.now())
+            outcome = steps.STEPS[name](night)
+    end(outcome, failed=False)
+    return outcome
+
+
+@contextmanager
+def _noting_failure(end: Callable[..., None]) -> Iterator[None]:
+    """Write a failure down on its way through."""
+    import sys  # noqa: PLC0415
+
+    finished = False
+    try:
+        yield
+        finished = True
+    finally:
+        error: Any = sys.exc_info()[1]
+        if not finished and error is not None:
+            try:
+                end({"error": one_line(error)}, failed=True)
+            except sa.exc.SQLAlchemyError:  # the database itself is away
+                log.debug("a failure could not be written down")
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error as one line, without what a database adds below its reason.
+
+    Examples
+    --------
+    >>> one_line(ValueError("too small\\nsee above"))
+    'ValueError: too small'
+    """
+    reason = str(getattr(error, "orig", None) or error).strip().splitlines()
+    return f"{type(error).__name__}: {reason[0]}" if reason else type(error).__name__
+
+
+def _done(engine: sa.Engine, night_date: date) -> int | None:
+    row = next(iter(nights.nights(engine, until=night_date, most=1)), None)
+    if row is None or row.night != night_date or row.status != "done":
+        return None
+    return row.exit_code

@@ -1,0 +1,218 @@
+"""The steps of a night, one plain function each: a night goes in, what it came to comes out.
+
+A step may be killed anywhere and run again: what it left behind is found and used, and its outcome
+tells how things stand, not what this attempt did. So the second attempt ends as the first would.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from features.build import build_features
+from features.nights import Outcome
+from features.retention import clean as forget
+from pipelines import audio, precompute, promoting, watch
+from pipelines.nights import reporting
+from pipelines.nights.night import Night
+from training.errors import NothingTrainableError
+
+if TYPE_CHECKING:
+    from training.runs import Version
+
+SEED = 7
+LOOK_BACK = 50
+"""Versions of a model among which a night looks for its own."""
+PROBE_DAYS = 90
+"""How long what the prober saw is kept."""
+
+
+def refresh_history(night: Night) -> Outcome:
+    """Bring the histories of listeners with a stored grant up to date, within SPOTIFY_RPM."""
+    from features.history_refresh import due, refresh_due  # noqa: PLC0415 - imports spotipy
+    from features.sources.spotify_access import SpotifyAccess  # noqa: PLC0415 - imports spotipy
+
+    environment = night.environment
+    engine = environment.engine
+    with engine.connect() as connection:
+        grants = connection.scalar(
+            sa.text("SELECT count(*) FROM spotify_grants WHERE state = 'active'")
+        )
+    if not grants:
+        return {"grants": 0}
+    if night.now() - night.as_of > timedelta(days=1):
+        return {"grants": grants, "skipped": "Spotify tells today's history only"}
+    with SpotifyAccess(environment.settings, engine, environment.redis_url) as access:
+        done = refresh_due(
+            engine,
+            access,
+            now=night.now,
+            progress=lambda user: night.say(f"refresh_history: {user}"),
+        )
+    ways = sorted({str(one.state) for one in done.values()} - {"fresh"})
+    return {
+        "grants": grants,
+        "still_due": len(due(engine, now=night.now())),
+        "in_the_way": ways,
+    }
+
+
+def refresh_features(night: Night) -> Outcome:
+    """Derive the feature tables, look for missing audio, and derive again what that changed."""
+    engine = night.environment.engine
+
+    def say(step: str, share: float = 0.0) -> None:
+        night.say(f"refresh_features: {step}")
+
+    build_features(engine, now=night.as_of, progress=say)
+    for line in audio.fill_audio(night.environment, say):
+        night.say(f"refresh_features: {line}")
+    built = build_features(engine, now=night.as_of, progress=say)
+    return {
+        "tracks": built.tracks,
+        "artists": built.artist_total,
+        "listeners": built.listeners,
+        "build": built.build_id,
+    }
+
+
+def train_audio_estimator(night: Night) -> Outcome:
+    """Fit what estimates audio features; the next feature build uses the champion."""
+    from training.audio_estimator import train_audio_estimator as train  # noqa: PLC0415
+
+    def fit() -> None:
+        train(night.environment.engine, night.registry, seed=SEED, now=night.as_of, decide=False)
+
+    return _trained(night, "audio_estimator", fit)
+
+
+def train_colisten(night: Night) -> Outcome:
+    """Fit what listeners with such a history play as well."""
+    from training.colisten_run import train_colisten as train  # noqa: PLC0415 - imports scipy
+
+    def fit() -> None:
+        train(
+            night.environment.engine,
+            night.registry,
+            seed=SEED,
+            now=night.as_of,
+            until=night.as_of,
+            progress=lambda line: night.say(f"train_colisten: {line}"),
+        )
+
+    return _trained(night, "colisten", fit)
+
+
+def consolidate_qtables(night: Night) -> Outcome:
+    """Sum what all listeners said into the table that new listeners start from."""
+    from training.qtables import train_qtable as train  # noqa: PLC0415 - imports scipy
+
+    return _trained(
+        night,
+        "qtable",
+        lambda: train(night.environment.engine, night.registry, now=night.as_of),
+    )
+
+
+def train_scorer(night: Night) -> Outcome:
+    """Fit the weights of a score."""
+    from training.scorer import train_scorer as train  # noqa: PLC0415 - imports scipy
+
+    def fit() -> None:
+        train(
+            night.environment.engine,
+            night.registry,
+            seed=SEED,
+            now=night.as_of,
+            until=night.as_of,
+            progress=lambda line: night.say(f"train_scorer: {line}"),
+        )
+
+    night.registry.ensure_prior()
+    return _trained(night, "scorer", fit)
+
+
+def evaluate(night: Night) -> Outcome:
+    """Lay the night's candidates beside what they would follow."""
+    return promoting.evaluate(night)
+
+
+def promote(night: Night) -> Outcome:
+    """Let the gates decide on each candidate; where the day's data is broken, on none."""
+    return promoting.promote(night)
+
+
+def clean(night: Night) -> Outcome:
+    """Remove expired lists, skips that a snapshot holds, and old probes."""
+    engine = night.environment.engine
+    retention = night.environment.settings.bondhu_retention_days
+    night.say(f"clean: {forget(engine, retention_days=retention, now=night.as_of)}")
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text("DELETE FROM probes WHERE at < :before"),
+            {"before": night.as_of - timedelta(days=PROBE_DAYS)},
+        )
+        lists, events = connection.execute(
+            sa.text(
+                "SELECT (SELECT count(*) FROM recommendations_cache),"
+                " (SELECT count(*) FROM music_interactions)"
+            )
+        ).one()
+    return {"lists_left": lists, "interactions_left": events}
+
+
+STEPS: Mapping[str, Callable[[Night], Outcome]] = {
+    "refresh_history": refresh_history,
+    "refresh_features": refresh_features,
+    "watch": watch.watch,
+    "train_audio_estimator": train_audio_estimator,
+    "train_colisten": train_colisten,
+    "consolidate_qtables": consolidate_qtables,
+    "train_scorer": train_scorer,
+    "evaluate": evaluate,
+    "promote": promote,
+    "precompute": precompute.precompute,
+    "clean": clean,
+    "report": reporting.report,
+}
+"""Name -> step, in the order in which they run."""
+
+AFTER: Mapping[str, tuple[str, ...]] = {
+    "refresh_history": (),
+    "refresh_features": ("refresh_history",),
+    "watch": ("refresh_features",),
+    "train_audio_estimator": ("refresh_features",),
+    "train_colisten": ("refresh_features",),
+    "consolidate_qtables": ("refresh_features",),
+    "train_scorer": ("train_colisten",),
+    "evaluate": ("train_audio_estimator", "train_scorer", "consolidate_qtables"),
+    "promote": ("evaluate", "watch"),
+    "precompute": ("promote",),
+    "clean": ("precompute",),
+    "report": ("clean",),
+}
+"""Name -> the steps whose results it reads."""
+
+
+def _trained(night: Night, name: str, fit: Callable[[], object]) -> Outcome:
+    """Fit a model unless this night has done so already; say which version it is."""
+    version = _of_this_night(night, name)
+    if version is None:
+        try:
+            fit()
+        except NothingTrainableError as error:
+            return {"model": name, "skipped": str(error)}
+        version = _of_this_night(night, name)
+        assert version is not None  # noqa: S101 - it has just been registered
+    return {"model": name, "version": version.number, "run_id": version.run_id}
+
+
+def _of_this_night(night: Night, name: str) -> "Version | None":
+    """Return the version whose run says that it began as of this night."""
+    registry = night.registry
+    for version in islice(reversed(registry.versions(name)), LOOK_BACK):
+        if registry.run(version.run_id).started_at == night.as_of:
+            return version
+    return None
