@@ -3,7 +3,6 @@
 A night runs in this process; no server, no daemon, and nothing of Dagster's is left on disk.
 """
 
-import logging
 import os
 from typing import Any
 
@@ -47,18 +46,21 @@ def _shown(value: object) -> Any:
     return MetadataValue.json(value) if isinstance(value, dict | list) else value
 
 
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+"""What fails is told by the night itself."""
+
 ASSETS = [_asset_of(name) for name in STEPS]
 """In the order in which they run."""
 
 
 def materialize_night(night: Night) -> str | None:
     """Run the steps of a night; return why it came to no end, None where it did."""
-    logging.getLogger("dagster").setLevel(logging.CRITICAL)  # what fails is told by the night
     with DagsterInstance.ephemeral() as instance:
         result = materialize(
             ASSETS,
             instance=instance,
             resources={"night": ResourceDefinition.hardcoded_resource(night)},
+            run_config=QUIET,
             raise_on_error=False,
         )
     if result.success:

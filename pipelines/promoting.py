@@ -18,11 +18,13 @@ MODELS = {
 }
 """Model -> the step that trains it, in the order in which they are decided on."""
 
+EARLY = {"colisten": "promote_colisten"}
+"""Model -> the step that decides on it ahead of the others."""
+
 NOTHING_BETTER = frozenset({"gain", "evidence"})
 """Gates that say only that nothing better was shown; any other one asks for a look."""
 DATA = "data"
 """The gate of a day whose data is broken."""
-GAINS = ("gain", "gain_ndcg_10", "gain_mae")
 DECISION = "decision."
 
 
@@ -48,26 +50,30 @@ def evaluate(night: Night) -> Outcome:
 
 
 def promote(night: Night) -> Outcome:
-    """Return model -> version, whether it was promoted, by which gate it was declined, and why."""
+    """Return model -> what `promote_one` says of it; the early ones were decided on before."""
+    return {
+        name: night.outcome(EARLY[name]) if name in EARLY else promote_one(night, name)
+        for name in MODELS
+    }
+
+
+def promote_one(night: Night, name: str) -> Outcome:
+    """Return a model's version, whether it was promoted, by which gate it was declined, and why."""
+    trained = night.outcome(MODELS[name])
+    if "version" not in trained:
+        return {"promoted": False, "gate": None, "message": trained.get("skipped", "")}
+    version = night.registry.version(name, trained["version"])
     broken = night.outcome("watch").get("broken", [])
-    decided: Outcome = {}
-    for name, step in MODELS.items():
-        trained = night.outcome(step)
-        if "version" not in trained:
-            decided[name] = {"promoted": False, "gate": None, "message": trained.get("skipped", "")}
-            continue
-        version = night.registry.version(name, trained["version"])
-        if broken:
-            decision = _declined(version, broken)
-        else:
-            decision = _standing(night, version) or _decide(night, version)
-        decided[name] = {
-            "version": version.number,
-            "promoted": decision.promoted,
-            "gate": decision.gate,
-            "message": decision.message,
-        }
-    return decided
+    if broken:
+        decision = _declined(version, broken)
+    else:
+        decision = _standing(night, version) or _decide(night, version)
+    return {
+        "version": version.number,
+        "promoted": decision.promoted,
+        "gate": decision.gate,
+        "message": decision.message,
+    }
 
 
 def _declined(version: "Version", broken: list[str]) -> "Decision":

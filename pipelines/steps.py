@@ -116,6 +116,11 @@ def consolidate_qtables(night: Night) -> Outcome:
     )
 
 
+def promote_colisten(night: Night) -> Outcome:
+    """Decide on co-listening before weights are fitted that weigh it."""
+    return promoting.promote_one(night, "colisten")
+
+
 def train_scorer(night: Night) -> Outcome:
     """Fit the weights of a score."""
     from training.scorer import train_scorer as train  # noqa: PLC0415 - imports scipy
@@ -167,9 +172,10 @@ STEPS: Mapping[str, Callable[[Night], Outcome]] = {
     "refresh_history": refresh_history,
     "refresh_features": refresh_features,
     "watch": watch.watch,
+    "consolidate_qtables": consolidate_qtables,
     "train_audio_estimator": train_audio_estimator,
     "train_colisten": train_colisten,
-    "consolidate_qtables": consolidate_qtables,
+    "promote_colisten": promote_colisten,
     "train_scorer": train_scorer,
     "evaluate": evaluate,
     "promote": promote,
@@ -183,17 +189,18 @@ AFTER: Mapping[str, tuple[str, ...]] = {
     "refresh_history": (),
     "refresh_features": ("refresh_history",),
     "watch": ("refresh_features",),
-    "train_audio_estimator": ("refresh_features",),
-    "train_colisten": ("refresh_features",),
-    "consolidate_qtables": ("refresh_features",),
-    "train_scorer": ("train_colisten",),
-    "evaluate": ("train_audio_estimator", "train_scorer", "consolidate_qtables"),
+    "consolidate_qtables": ("refresh_features", "watch"),
+    "train_audio_estimator": ("refresh_features", "consolidate_qtables"),
+    "train_colisten": ("refresh_features", "train_audio_estimator"),
+    "promote_colisten": ("train_colisten", "watch"),
+    "train_scorer": ("refresh_features", "promote_colisten"),
+    "evaluate": ("consolidate_qtables", "train_audio_estimator", "train_scorer"),
     "promote": ("evaluate", "watch"),
     "precompute": ("promote",),
     "clean": ("precompute",),
     "report": ("clean",),
 }
-"""Name -> the steps whose results it reads."""
+"""Name -> the steps that come before it, because it reads what they leave or to keep the order."""
 
 
 def _trained(night: Night, name: str, fit: Callable[[], object]) -> Outcome:

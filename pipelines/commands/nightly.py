@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated
 
+import sqlalchemy as sa
 import typer
 from rich.table import Table
 
@@ -96,7 +97,7 @@ def status() -> None:
     out.print(f"The schedule's next: {at:%Y-%m-%d %H:%M} UTC")
 
 
-def _say_what_would_run(engine: nights.sa.Engine, dates: list[date]) -> None:
+def _say_what_would_run(engine: sa.Engine, dates: list[date]) -> None:
     from pipelines.nights import due  # noqa: PLC0415
     from pipelines.steps import STEPS  # noqa: PLC0415
 

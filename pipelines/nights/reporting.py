@@ -23,7 +23,7 @@ def report(night: Night) -> Outcome:
     written.write_text(html, encoding="utf-8")
     written.replace(path)
     tags = {TAG: night.date.isoformat(), ENDED_TAG: ended}
-    known = night.registry.runs(tags)
+    known = [one for one in night.registry.runs(tags) if one.status == "FINISHED"]
     if known:
         run_id = known[0].run_id
     else:
