@@ -4,6 +4,7 @@ A night runs in this process; no server, no daemon, and nothing of Dagster's is 
 """
 
 import os
+from contextlib import ExitStack
 from typing import Any
 
 os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "yes")  # before it is imported
@@ -53,12 +54,19 @@ ASSETS = [_asset_of(name) for name in STEPS]
 """In the order in which they run."""
 
 
-def materialize_night(night: Night) -> str | None:
-    """Run the steps of a night; return why it came to no end, None where it did."""
-    with DagsterInstance.ephemeral() as instance:
+def materialize_night(night: Night, instance: DagsterInstance | None = None) -> str | None:
+    """Run the steps of a night; return why it came to no end, None where it did.
+
+    Parameters
+    ----------
+    instance
+        Where Dagster keeps what ran; None: nowhere.
+    """
+    with ExitStack() as stack:
+        kept = instance or stack.enter_context(DagsterInstance.ephemeral())
         result = materialize(
             ASSETS,
-            instance=instance,
+            instance=kept,
             resources={"night": ResourceDefinition.hardcoded_resource(night)},
             run_config=QUIET,
             raise_on_error=False,

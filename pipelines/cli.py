@@ -12,6 +12,7 @@ from features.imports import InputError
 from features.settings import SettingsError
 from features.sources.errors import SourceError
 from pipelines.commands import (
+    criteria,
     doctor,
     features,
     imports,
@@ -49,6 +50,8 @@ for command in (
     rights.delete_user,
     nightly.nightly,
     nightly.status,
+    criteria.criteria,
+    criteria.probe,
     doctor.doctor,
     simulate.simulate,
 ):

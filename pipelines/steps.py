@@ -79,8 +79,18 @@ def refresh_features(night: Night) -> Outcome:
 
 
 def train_audio_estimator(night: Night) -> Outcome:
-    """Fit what estimates audio features; the next feature build uses the champion."""
+    """Fit what estimates audio features, unless the latest was fitted to the very same rows.
+
+    The next feature build uses the champion.
+    """
     from training.audio_estimator import train_audio_estimator as train  # noqa: PLC0415
+    from training.audio_examples import read_examples  # noqa: PLC0415
+
+    for latest in night.registry.versions("audio_estimator")[-1:]:
+        run = night.registry.run(latest.run_id)
+        rows = read_examples(night.environment.engine).sha256
+        if run.started_at != night.as_of and run.tags.get("data_sha256") == rows:
+            return {"model": "audio_estimator", "skipped": f"{latest} was fitted to the same rows"}
 
     def fit() -> None:
         train(night.environment.engine, night.registry, seed=SEED, now=night.as_of, decide=False)

@@ -1,11 +1,12 @@
 """Runs nights: one lock, one Dagster run per night, and an exit code that says how it went."""
 
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import redis
 import sqlalchemy as sa
@@ -18,6 +19,9 @@ from pipelines.environment import Environment
 from pipelines.nights import alarms, due, webhook
 from pipelines.nights.lock import holder, only_one
 from pipelines.nights.night import Night
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
 
 FAILED = 30
 TRANSIENT = (
@@ -34,11 +38,21 @@ Say = Callable[[str], None]
 
 
 def run_nights(
-    environment: Environment, dates: Sequence[date], *, now: Callable[[], datetime], say: Say
+    environment: Environment,
+    dates: Sequence[date],
+    *,
+    now: Callable[[], datetime],
+    say: Say,
+    instance: "DagsterInstance | None" = None,
 ) -> int:
     """Run nights in order under the lock; return the gravest of their exit codes.
 
     A night that fails does not keep the later ones from running: it stays due.
+
+    Parameters
+    ----------
+    instance
+        Dagster's, where what ran is kept; None: nowhere.
 
     Raises
     ------
@@ -46,11 +60,19 @@ def run_nights(
         Another run holds the lock.
     """
     with only_one(environment.engine):
-        return max((run_night(environment, one, now=now, say=say) for one in dates), default=0)
+        return max(
+            (run_night(environment, one, now=now, say=say, instance=instance) for one in dates),
+            default=0,
+        )
 
 
 def run_night(
-    environment: Environment, night_date: date, *, now: Callable[[], datetime], say: Say
+    environment: Environment,
+    night_date: date,
+    *,
+    now: Callable[[], datetime],
+    say: Say,
+    instance: "DagsterInstance | None" = None,
 ) -> int:
     """Run one night, or what is left of it; the caller holds the lock.
 
@@ -66,7 +88,7 @@ def run_night(
     from pipelines.assets import materialize_night  # noqa: PLC0415 - imports Dagster
 
     with open_night(environment, night_date, now=now, say=say) as night:
-        failure = materialize_night(night)
+        failure = materialize_night(night, instance)
     return close_night(night, failure)
 
 
@@ -141,8 +163,6 @@ def do_step(night: Night, name: str) -> Outcome:
 @contextmanager
 def _noting_failure(end: Callable[..., None]) -> Iterator[None]:
     """Write a failure down on its way through."""
-    import sys  # noqa: PLC0415
-
     finished = False
     try:
         yield

@@ -1,0 +1,76 @@
+"""`bondhu criteria`, `bondhu probe`: whether the promises are kept, and what that is read from."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from features.settings import read_settings
+from pipelines.commands.output import result_console
+from pipelines.environment import open_environment
+from pipelines.nights.errors import NightError
+
+DAYS = 30
+
+
+def criteria(
+    since: Annotated[
+        str | None, typer.Option(metavar="YYYY-MM-DD", help="From this day on; 30 days ago.")
+    ] = None,
+) -> None:
+    """Compute the eight success criteria from what is stored: figure, target, window, n."""
+    from pipelines import criteria as promises  # noqa: PLC0415 - with the next
+    from pipelines.watch import cache_hits  # noqa: PLC0415 - imports the service's caches
+
+    until = datetime.now(UTC)
+    begin = until - timedelta(days=DAYS) if since is None else _day(since)
+    if begin >= until:
+        raise NightError(f"--since {since} has not come yet: give a day that has")
+    with open_environment(read_settings()) as environment:
+        rows = promises.criteria(
+            environment.engine,
+            since=begin,
+            until=until,
+            cache_hits=lambda: cache_hits(environment.redis_url, until),
+        )
+    table = Table("metric", "target", "actual", "met", "window", "n", "simulated or real")
+    words = {True: "yes", False: "no", None: "unknown"}
+    for row in rows:
+        table.add_row(
+            row.metric, row.target, row.actual, words[row.met], row.window, str(row.n), row.origin
+        )
+    result_console().print(table)
+    typer.echo("Times and uptime are known where 'bondhu probe' runs beside the service.", err=True)
+
+
+def probe(
+    url: Annotated[str, typer.Option(help="Of the service.")] = "http://127.0.0.1:3000",
+    once: Annotated[bool, typer.Option(help="Look once instead of every 30 s.")] = False,
+) -> None:
+    """Look at the service every 30 s and write down whether it answers, and how fast."""
+    import httpx  # noqa: PLC0415 - with the next
+
+    from features.probes import store  # noqa: PLC0415
+    from pipelines import prober  # noqa: PLC0415
+
+    with open_environment(read_settings()) as environment, httpx.Client() as client:
+        while True:
+            began = time.monotonic()
+            found = prober.probe(url.rstrip("/"), now=lambda: datetime.now(UTC), client=client)
+            store(environment.engine, found)
+            word = "ready" if found.ok else "not ready"
+            typer.echo(f"{found.at:%H:%M:%S} {word} after {found.milliseconds:.0f} ms", err=True)
+            if once:
+                break
+            time.sleep(max(0.0, prober.SECONDS - (time.monotonic() - began)))
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+def _day(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=UTC)
+    except ValueError:
+        raise NightError(f"'{text}' is no date: write it as 2026-05-31") from None

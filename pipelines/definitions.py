@@ -1,0 +1,121 @@
+"""What Dagster loads: the night's assets, two jobs, and when they start.
+
+`dagster-daemon run -m pipelines.definitions` starts them on time; DAGSTER_HOME names the folder
+where it keeps what ran. `dagster definitions validate -m pipelines.definitions` checks them.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+
+from dagster import (
+    DefaultScheduleStatus,
+    Definitions,
+    Failure,
+    Field,
+    InitResourceContext,
+    OpExecutionContext,
+    ScheduleDefinition,
+    String,
+    in_process_executor,
+    job,
+    op,
+    resource,
+)
+
+from features.settings import read_settings
+from pipelines.assets import ASSETS
+from pipelines.environment import Environment, open_environment
+from pipelines.nights import due
+from pipelines.nights.alarms import unfinished
+from pipelines.nights.lock import only_one
+from pipelines.nights.night import Night
+from pipelines.nights.running import FAILED, close_night, open_night, run_nights
+from pipelines.steps import STEPS
+
+NIGHT_CRON = f"0 {due.HOUR} * * *"
+HISTORY_CRON = "30 */6 * * *"
+"""Every 6 hours, half an hour off the night's start."""
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@resource({"date": Field(String, default_value="", description="YYYY-MM-DD; empty: today")})
+def night(context: InitResourceContext) -> Iterator[Night]:
+    """Lend the night of a date to assets that are materialised by hand; the lock is held."""
+    text = context.resource_config["date"]
+    wanted = date.fromisoformat(text) if text else _now().date()
+
+    def say(line: str) -> None:
+        if context.log is not None:
+            context.log.info(line)
+
+    with open_environment(read_settings()) as environment, only_one(environment.engine):
+        with open_night(environment, wanted, now=_now, say=say) as one:
+            yield one
+        close_night(one, "; ".join(unfinished(one)) or None)
+
+
+@op
+def due_nights(context: OpExecutionContext) -> int:
+    """Run the nights that are due; their assets are written into this instance."""
+    settings = read_settings()
+    with open_environment(settings) as environment:
+        dates = due.due(environment.engine, _now(), catch_up=settings.bondhu_catch_up_nights)
+        code = run_nights(
+            environment, dates, now=_now, say=context.log.info, instance=context.instance
+        )
+    if code == FAILED:
+        raise Failure(f"a night failed: {', '.join(map(str, dates))}; see 'bondhu status'")
+    return code
+
+
+@op
+def granted_histories(context: OpExecutionContext) -> None:
+    """Bring the histories of listeners with a stored grant up to date, within SPOTIFY_RPM."""
+    with open_environment(read_settings()) as environment:
+        outcome = STEPS["refresh_history"](_no_night(environment, context))
+    context.add_output_metadata(outcome)
+
+
+def _no_night(environment: Environment, context: OpExecutionContext) -> Night:
+    """Return what a step needs outside of any night: it writes nothing about one."""
+    now = _now()
+    return Night(now.date(), now - timedelta(seconds=1), environment, _now, context.log.info)
+
+
+@job(executor_def=in_process_executor)
+def nightly() -> None:
+    """Run the nights that are due."""
+    due_nights()
+
+
+@job(executor_def=in_process_executor)
+def histories() -> None:
+    """Refresh histories from Spotify, between nights."""
+    granted_histories()
+
+
+SCHEDULES = [
+    ScheduleDefinition(
+        job=nightly,
+        cron_schedule=NIGHT_CRON,
+        execution_timezone="UTC",
+        default_status=DefaultScheduleStatus.RUNNING,
+    ),
+    ScheduleDefinition(
+        job=histories,
+        cron_schedule=HISTORY_CRON,
+        execution_timezone="UTC",
+        default_status=DefaultScheduleStatus.RUNNING,
+    ),
+]
+
+defs = Definitions(
+    assets=ASSETS,
+    jobs=[nightly, histories],
+    schedules=SCHEDULES,
+    resources={"night": night},
+    executor=in_process_executor,
+)

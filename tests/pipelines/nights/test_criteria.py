@@ -1,0 +1,71 @@
+"""The eight criteria by hand: from rows whose figures are known."""
+
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import sqlalchemy as sa
+from nights_world import NightsWorld
+
+from features import probes
+from features.engagement import Figure
+from features.probes import Probe
+from pipelines import criteria, prober
+
+UNTIL = datetime(2026, 5, 20, 3, tzinfo=UTC)
+SINCE = UNTIL - timedelta(days=30)
+AT = UNTIL - timedelta(days=2)
+
+
+def rows(engine: sa.Engine, hits: Figure | None = None) -> dict[str, criteria.Criterion]:
+    found = criteria.criteria(
+        engine, since=SINCE, until=UNTIL, cache_hits=lambda: hits or Figure(None, 0)
+    )
+    return {row.metric.split(",")[0]: row for row in found}
+
+
+def test_nothing_measured_is_said(engine: sa.Engine) -> None:
+    found = rows(engine)
+    assert len(found) == 8
+    assert {row.actual for row in found.values()} == {"nothing measured"}
+    assert {row.met for row in found.values()} == {None}
+
+
+def test_by_hand(engine: sa.Engine) -> None:
+    world = NightsWorld(engine, listeners=2, artists=12, tracks_each=1, circles=2, start=SINCE)
+    world.plant(days=9, plays=0)
+    # Listener 0 hears 8 of 12 tracks, each of its own artist, and skips 4.
+    world.say(0, world.tracks, [True] * 8 + [False] * 4, AT)
+    for number in range(200):
+        answered = number != 7
+        # 95 of 100 cached answers end within .1 s, all within .2 s.
+        histograms = {"cached": {"0.1": 95 * number, "0.2": 100 * number, "+Inf": 100 * number}}
+        at = AT + timedelta(seconds=30 * number)
+        probes.store(engine, Probe("a", at, answered, 3.0, histograms if answered else {}))
+    found = rows(engine, Figure(0.85, 40))
+    assert found["Tracks played > 30 s"].actual == "66.67%"
+    assert found["Tracks played > 30 s"].met
+    assert found["Tracks played > 30 s"].n == 12
+    assert found["Tracks played > 30 s"].origin == "simulated"
+    assert found["New artists a listener and month"].actual == "8.00"
+    # Under ten heard tracks, an entropy says how few they are.
+    assert found["Diversity"].actual == "nothing measured"
+    assert found["Uptime"].actual == "99.50%"
+    assert found["Uptime"].met
+    assert found["API response (cached)"].actual == "<= 100 ms"
+    assert found["API response (cached)"].n == 100 * 199
+    assert found["Cache hit rate"].actual == "85.00%"
+
+
+def test_entropy_is_in_bits_over_finest_genres(engine: sa.Engine) -> None:
+    world = NightsWorld(engine, listeners=1, artists=12, tracks_each=1, circles=2, start=SINCE)
+    world.plant(days=9, plays=0)
+    world.say(0, world.tracks, [True] * 12, AT)  # three genres, four tracks each: log2(3)
+    assert rows(engine)["Diversity"].actual == "1.58"
+
+
+def test_a_service_that_is_away_is_a_probe_too(engine: sa.Engine) -> None:
+    with httpx.Client() as client:
+        found = prober.probe("http://127.0.0.1:9", now=lambda: AT, client=client)
+    assert not found.ok
+    probes.store(engine, found)
+    assert rows(engine)["Uptime"].actual == "0.00%"

@@ -1,0 +1,139 @@
+"""A night killed at every step, before its end is written down, ends as one undisturbed."""
+
+import json
+import subprocess
+import sys
+import uuid
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import night_driver
+import redis
+import sqlalchemy as sa
+from nights_world import NightsWorld
+
+from features.database import connect
+
+LISTENERS = 40
+NOW = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
+VARIES = {"run_id", "report", "started_at", "finished_at", "attempts", "seconds", "holder"}
+"""What tells of an attempt, not of the night."""
+TABLES = {
+    "nights": "night, as_of, status, exit_code, outcome",
+    "night_steps": "step, status, outcome",
+    "listening_history": "user_id, track_id, played_at, play_count, total_listen_time_ms",
+    "artist_audio_features": "artist_key, energy, track_count",
+    "feature_builds": "build_id, tracks, artists, listeners",
+    "recommendations_cache": "recommendation_id, user_id, cache_key, recommended_tracks_json,"
+    " metadata_json, is_valid",
+    "music_recommendations": "recommendation_id, position, track_id, score, propensity,"
+    " model_versions",
+    "mlflow.model_versions": "name, version, (SELECT value FROM mlflow.model_version_tags t WHERE"
+    " t.name = model_versions.name AND t.version = model_versions.version"
+    " AND t.key = 'manifest_sha256')",
+    "mlflow.registered_model_aliases": "name, alias, version",
+    "mlflow.runs": "name, status",
+}
+
+
+def test_equals_an_undisturbed_night(database_url: str, redis_url: str, tmp_path: Path) -> None:
+    engine = connect(database_url)
+    start = NOW - timedelta(days=1)
+    world = NightsWorld(
+        engine, listeners=LISTENERS, artists=16, tracks_each=3, circles=2, start=start
+    )
+    world.plant()
+    world.live(start)
+    for user in range(0, LISTENERS, 2):
+        at = NOW - timedelta(hours=2)
+        tracks = world.tracks[user : user + 5]
+        world.say(user, tracks, world.judge(user, tracks).tolist(), at)
+    engine.dispose()
+    copy = f"bondhu_copy_{uuid.uuid4().hex}"
+    copy_url = sa.make_url(database_url).set(database=copy).render_as_string(hide_password=False)
+    admin = connect(
+        sa.make_url(database_url).set(database="postgres").render_as_string(hide_password=False)
+    ).execution_options(isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        original = sa.make_url(database_url).database
+        connection.execute(sa.text(f"CREATE DATABASE {copy} TEMPLATE {original}"))
+    try:
+        whole = run(tmp_path / "whole", database_url, redis_url, "whole")
+        lists = cached_lists(redis_url)
+        empty(redis_url)
+        killed = run(tmp_path / "killed", copy_url, redis_url, "killed")
+        print(seconds(copy_url))
+        assert killed == whole == "0"
+        assert len(lists) == 2 * LISTENERS  # each with its reserves
+        assert cached_lists(redis_url) == lists
+        expected, found = contents(database_url), contents(copy_url)
+        for table, rows in expected.items():
+            assert rows, table
+            assert found[table] == rows, table
+        assert attempts(copy_url) == {2}
+    finally:
+        with admin.connect() as connection:
+            connection.execute(sa.text(f"DROP DATABASE {copy} WITH (FORCE)"))
+        admin.dispose()
+
+
+def run(home: Path, database_url: str, redis_url: str, how: str) -> str:
+    ran = subprocess.run(
+        [sys.executable, night_driver.__file__, home, database_url, redis_url, str(NOW), how],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.strip()
+
+
+def contents(url: str) -> dict[str, list[Any]]:
+    engine = connect(url)
+    found = {}
+    with engine.connect() as connection:
+        for table, columns in TABLES.items():
+            rows = connection.execute(sa.text(f"SELECT {columns} FROM {table}")).all()
+            found[table] = sorted(repr(_settled(list(row))) for row in rows)
+    engine.dispose()
+    return found
+
+
+def attempts(url: str) -> set[int]:
+    engine = connect(url)
+    with engine.connect() as connection:
+        found = set(connection.scalars(sa.text("SELECT attempts FROM night_steps")))
+    engine.dispose()
+    return found
+
+
+def cached_lists(url: str) -> dict[bytes, Any]:
+    found = {}
+    with redis.Redis.from_url(url) as client:
+        for key in client.scan_iter("lists:*"):
+            for field, value in client.hgetall(key).items():  # type: ignore[union-attr]
+                if field != b"revision":
+                    list_id, ids, tracks, metadata = msgspec.msgpack.decode(value)
+                    found[key, field] = (list_id, ids, [*map(json.loads, tracks)], metadata)
+    return found
+
+
+def empty(url: str) -> None:
+    for db in range(4):
+        with redis.Redis.from_url(url, db=db) as client:
+            client.flushdb()
+
+
+def _settled(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _settled(value[key]) for key in sorted(value) if key not in VARIES}
+    return [_settled(one) for one in value] if isinstance(value, list) else value
+
+
+def seconds(url):
+    engine = connect(url)
+    with engine.connect() as connection:
+        return connection.execute(sa.text("SELECT step, seconds from night_steps")).all()

@@ -1,0 +1,177 @@
+"""One night of today: its lists are hits of the service, its report is kept, once is enough."""
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from nights_world import NightsWorld
+from serving_world import SECRET, opened
+
+import pipelines.environment
+from features import nights
+from features.database import connect, mlflow_uri
+from features.settings import Settings
+from pipelines import steps
+from pipelines.environment import Environment
+from pipelines.nights import due, running
+from pipelines.nights.errors import NightError
+from pipelines.nights.lock import only_one
+from pipelines.nights.night import Night
+
+Outcome = nights.Outcome
+
+
+@pytest.fixture
+def environment(
+    engine: sa.Engine,
+    database_url: str,
+    redis_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Environment:
+    monkeypatch.setattr(pipelines.environment, "ARTIFACTS", tmp_path / "mlruns")
+    uri = f"{mlflow_uri(database_url)}&application_name={uuid.uuid4().hex}"
+    settings = Settings(
+        bondhu_home=tmp_path,
+        database_url=database_url,
+        redis_url=redis_url,
+        mlflow_tracking_uri=uri,
+        bondhu_jwt_secret=SECRET,
+    )
+    return Environment(settings, database_url, redis_url, uri, engine)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def run(environment: Environment, said: list[str]) -> int:
+    dates = due.due(environment.engine, now(), catch_up=7)
+    return running.run_nights(environment, dates or [now().date()], now=now, say=said.append)
+
+
+def test_the_first_call_of_the_day_is_a_hit(environment: Environment) -> None:
+    engine = environment.engine
+    world = NightsWorld(engine, listeners=40, artists=20, tracks_each=3, circles=2, start=now())
+    world.plant(plays=20)
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE tracks SET track_name = '<script>alert(1)</script>'"))
+    said: list[str] = []
+    code = run(environment, said)
+    assert code in (0, 20)
+
+    async def first_call() -> str:
+        async with opened(environment.settings) as client:
+            answer = await client.recommend(user="user000")
+            return str(answer["metadata"]["cache"])
+
+    assert asyncio.run(first_call()) == "hit"
+    (night,) = nights.nights(engine, until=now().date(), most=9)
+    assert night.status == "done"
+    assert night.exit_code == code
+    assert list(nights.steps(engine, night.night)) == list(steps.STEPS)
+    assert night.report_path is not None
+    assert night.run_id is not None
+    html = Path(night.report_path).read_text(encoding="utf-8")
+    kept = environment.registry().artifact(night.run_id, Path(night.report_path).name)
+    assert kept.decode() == html
+    assert "://" not in html
+
+    assert due.due(engine, now(), catch_up=7) == []
+    again: list[str] = []
+    assert run(environment, again) == code
+    assert again == [f"{night.night}: done already, with exit code {code}"]
+
+
+def test_what_may_pass_is_tried_again_and_what_failed_is_taken_up(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def step(name: str) -> Callable[[Night], Outcome]:
+        def work(night: Night) -> Outcome:
+            calls.append(name)
+            if name == "watch" and calls.count(name) == 1:
+                raise sa.exc.OperationalError("SELECT", {}, Exception("the server is starting"))
+            if name == "evaluate" and calls.count(name) == 1:
+                raise ValueError("<b>no</b> such thing")
+            return {}
+
+        return work
+
+    replaced = {name: step(name) for name in steps.STEPS} | {"report": steps.STEPS["report"]}
+    monkeypatch.setattr(steps, "STEPS", replaced)
+    said: list[str] = []
+    assert run(environment, said) == 30
+    assert calls.count("watch") == 2
+    assert "promote" not in calls
+    today = now().date()
+    found = nights.steps(environment.engine, today)
+    assert found["watch"].attempts == 2
+    assert found["evaluate"].outcome == {"error": "ValueError: <b>no</b> such thing"}
+    (row,) = nights.nights(environment.engine, until=today, most=1)
+    assert row.outcome["alarms"] == ["failed: evaluate: ValueError: <b>no</b> such thing"]
+    assert row.report_path is not None
+    html = Path(row.report_path).read_text(encoding="utf-8")
+    assert "&lt;b&gt;no&lt;/b&gt; such thing" in html
+    assert "<b>no" not in html
+
+    assert due.due(environment.engine, now(), catch_up=7) == [today]
+    assert run(environment, said) == 0
+    assert calls.count("watch") == 2
+    assert calls.count("evaluate") == 2
+
+
+def test_a_second_run_says_who_holds_the_lock(engine: sa.Engine, database_url: str) -> None:
+    other = connect(database_url)
+    said = r"another night runs since .* pid \d+"
+    with only_one(other), pytest.raises(NightError, match=said), only_one(engine):
+        pass
+    with only_one(engine):
+        pass
+    other.dispose()
+
+
+def test_the_lock_goes_with_its_session(engine: sa.Engine, database_url: str) -> None:
+    other = connect(database_url)
+    end = sa.text(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE application_name LIKE 'bondhu nightly%'"
+    )
+    with (
+        pytest.raises(sa.exc.OperationalError),
+        only_one(other),
+        engine.connect() as connection,
+    ):
+        connection.execute(end)
+    with only_one(engine):
+        pass
+    other.dispose()
+
+
+def test_missed_nights_are_due_as_far_back_as_is_set(engine: sa.Engine) -> None:
+    at = datetime(2026, 5, 20, 12, tzinfo=UTC)
+    today = at.date()
+    assert due.due(engine, at, catch_up=7) == [today]
+    last = today - timedelta(days=3)
+    nights.begin(engine, last, as_of=at, holder="a", now=at)
+    nights.finish(engine, last, exit_code=0, outcome={}, now=at)
+    assert due.due(engine, at, catch_up=7) == [today - timedelta(days=n) for n in (2, 1, 0)]
+    assert due.due(engine, at, catch_up=1) == [today - timedelta(days=1), today]
+    nights.begin(engine, today, as_of=at, holder="a", now=at)
+    nights.finish(engine, today, exit_code=10, outcome={}, now=at)
+    assert due.due(engine, at, catch_up=7) == []
+    nights.begin(engine, last - timedelta(days=1), as_of=at, holder="a", now=at)
+    assert due.due(engine, at, catch_up=7) == [last - timedelta(days=1)]
+
+
+def test_a_night_begun_keeps_its_moment(engine: sa.Engine) -> None:
+    at = datetime(2026, 5, 20, 12, tzinfo=UTC)
+    for hours in (0, 5):
+        later = at + timedelta(hours=hours)
+        kept = nights.begin(engine, at.date(), as_of=later, holder="a", now=later)
+        assert kept == at

@@ -1,0 +1,81 @@
+"""Broken feeds are told from quiet ones, drift from noise."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy as sa
+from nights_world import NightsWorld
+
+from features import feeds
+from features.drift import drift, drifted
+
+END = datetime(2026, 5, 20, 3, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def world(engine: sa.Engine) -> NightsWorld:
+    """Five weeks of ordinary days."""
+    world = NightsWorld(engine, listeners=60, artists=30, tracks_each=4, circles=3, start=END)
+    world.plant(days=80, plays=1)
+    for days in range(35, 1, -1):
+        world.live(END - days * DAY, plays=4)
+    return world
+
+
+def broken(world: NightsWorld) -> list[str]:
+    return feeds.broken(feeds.read_feeds(world.engine, until=END), feeds.Limits())
+
+
+def test_an_ordinary_day_is_not_broken(world: NightsWorld) -> None:
+    world.live(END - DAY, plays=4)
+    assert broken(world) == []
+    moved = drift(world.engine, day=END - DAY, until=END)
+    assert {"energy", "tempo", "category"} <= moved.keys()
+    assert drifted(moved, 0.25) == []
+
+
+def test_plays_of_nothing(world: NightsWorld) -> None:
+    world.live(END - DAY, plays=4, ms_played=0)
+    assert broken(world) == ["plays: 100% of 240 say that 0 ms were heard (at most 20%)"]
+
+
+def test_a_feed_that_stopped(world: NightsWorld) -> None:
+    (line,) = broken(world)
+    assert line.startswith("plays: 0 rows came in, 24")
+
+
+def test_everything_is_one_track(world: NightsWorld) -> None:
+    world.live(END - DAY, plays=4)
+    with world.engine.begin() as connection:
+        connection.execute(
+            sa.text("UPDATE plays SET track_id = 'track000-0' WHERE played_at >= :day"),
+            {"day": END - DAY},
+        )
+    assert broken(world) == ["plays: 100% of 240 are one track (at most 50%)"]
+
+
+def test_rows_that_may_not_be_used(world: NightsWorld) -> None:
+    world.live(END - DAY, plays=4)
+    with world.engine.begin() as connection:
+        connection.execute(
+            sa.text("UPDATE plays SET trainable = false WHERE played_at >= :day"),
+            {"day": END - DAY},
+        )
+    assert broken(world) == ["plays: 100% of 240 may not be trained on, 0% are usual"]
+
+
+def test_another_sound_is_drift(world: NightsWorld) -> None:
+    world.live(END - DAY, plays=4)
+    loud = "SELECT track_id FROM audio_features ORDER BY energy DESC LIMIT 30"
+    with world.engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "UPDATE plays SET track_id = (ARRAY("
+                + loud
+                + "))[1 + (hashtext(track_id || user_id) & 15)] WHERE played_at >= :day"
+            ),
+            {"day": END - DAY},
+        )
+    lines = drifted(drift(world.engine, day=END - DAY, until=END), 0.25)
+    assert any(line.startswith("drift: energy") for line in lines)
