@@ -27,6 +27,7 @@ from pipelines.commands import (
 from pipelines.nights.errors import NightError
 from pipelines.servers import ServerError
 from pipelines.serving_process import ServiceError
+from pipelines.workers import WorkersError
 from recommender.errors import RecommenderError
 from training.errors import TrainingError
 
@@ -67,6 +68,7 @@ EXPECTED = (
     RecommenderError,
     TrainingError,
     NightError,
+    WorkersError,
 )
 
 

@@ -6,18 +6,22 @@ day is a hit; feedback that comes before it outdates the list as it does any oth
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from uuid import UUID, uuid4, uuid5
 
 import sqlalchemy as sa
+from pydantic import SecretStr
 
 from features import recommendations
 from features.catalogue import load_catalogue
 from features.database import connect
 from features.nights import Outcome
 from features.settings import Settings
+from features.spreading import IN_PART, PARTS
+from pipelines.environment import Environment
 from pipelines.nights.night import Night
+from pipelines.workers import open_workers
 from recommender.errors import ModelFormatError
 from serving.cache import LIST_SECONDS, Cache
 from serving.connections import ask_whether_cluster
@@ -36,9 +40,9 @@ NAMESPACE = UUID("6a1b8c1e-5f0e-4c59-9d7b-0f6f0e1d2c3b")
 CONNECTIONS = 4
 
 _ACTIVE = sa.text(
-    """
+    f"""
     SELECT u.user_id FROM users u
-    WHERE u.user_id > :after AND (
+    WHERE u.user_id > :after AND {IN_PART.format("u.user_id", "1")} AND (
         EXISTS (SELECT FROM music_interactions i WHERE i.user_id = u.user_id
                 AND i.received_at >= :since AND i.received_at < :until)
         OR EXISTS (SELECT FROM plays p WHERE p.user_id = u.user_id
@@ -46,7 +50,7 @@ _ACTIVE = sa.text(
         OR EXISTS (SELECT FROM recommendations_cache c WHERE c.user_id = u.user_id
                    AND c.servings > 1 AND c.last_served_at >= :since AND c.last_served_at < :until))
     ORDER BY u.user_id LIMIT :most
-    """
+    """  # noqa: S608 - the condition is a constant
 )
 
 
@@ -58,35 +62,17 @@ def precompute(night: Night) -> Outcome:
     environment = night.environment
     if night.now() - night.as_of > timedelta(seconds=LIST_SECONDS):
         return {"lists": 0, "skipped": "lists of that day would have expired"}
+    since = night.as_of - timedelta(days=environment.settings.bondhu_precompute_days)
+    work = ListsOfPart(Place.of(environment), night.date, since, night.as_of)
     done = 0
-    place = Place(environment.settings, environment.database_url, environment.redis_url,
-                  environment.tracking_uri)  # fmt: skip
-    days = environment.settings.bondhu_precompute_days
     try:
-        with open_lists(place, night.date, night.as_of) as fill:
-            since = night.as_of - timedelta(days=days)
-            for users in active(environment.engine, since=since, until=night.as_of):
-                done += fill(users)
+        with open_workers(environment.settings) as spread:
+            for lists in spread(work, range(PARTS)):
+                done += lists
                 night.say(f"precompute: {done} lists")
     except ModelFormatError as error:
         return {"lists": 0, "skipped": str(error)}
     return {"lists": done}
-
-
-def active(
-    engine: sa.Engine, *, since: datetime, until: datetime, batch: int = BATCH
-) -> Iterator[Sequence[str]]:
-    """Yield the listeners who played, said or were served something in [since, until)."""
-    after = ""
-    while True:
-        asked = {"after": after, "since": since, "until": until, "most": batch}
-        with engine.connect() as connection:
-            users = list(connection.scalars(_ACTIVE, asked))
-        if users:
-            yield users
-        if len(users) < batch:
-            return
-        after = users[-1]
 
 
 @dataclass(frozen=True)
@@ -94,9 +80,62 @@ class Place:
     """Where lists are computed from and kept: enough for another process to open its own."""
 
     settings: Settings
-    database_url: str
-    redis_url: str
-    tracking_uri: str
+    database_url: str = field(repr=False)
+    redis_url: str = field(repr=False)
+    tracking_uri: str = field(repr=False)
+
+    @classmethod
+    def of(cls, environment: Environment) -> "Place":
+        """Return an environment's place, without the secrets that lists do not need."""
+        secrets = {
+            name: None for name, value in environment.settings if isinstance(value, SecretStr)
+        }
+        return cls(
+            environment.settings.model_copy(update=secrets),
+            environment.database_url,
+            environment.redis_url,
+            environment.tracking_uri,
+        )
+
+
+@dataclass(frozen=True)
+class ListsOfPart:
+    """Computes the lists of a part of the active listeners, and says how many there are.
+
+    A list that another attempt left is found, so that doing it twice, here or elsewhere, leaves
+    the same lists.
+    """
+
+    place: Place
+    night: date
+    since: datetime
+    as_of: datetime
+
+    def __call__(self, part: int) -> int:
+        """Compute the lists of one part."""
+        engine = connect(self.place.database_url, pool_size=1)
+        try:
+            with open_lists(self.place, self.night, self.as_of) as fill:
+                found = active(engine, since=self.since, until=self.as_of, part=part)
+                return sum(fill(users) for users in found)
+        finally:
+            engine.dispose()
+
+
+def active(
+    engine: sa.Engine, *, since: datetime, until: datetime, part: int, batch: int = BATCH
+) -> Iterator[Sequence[str]]:
+    """Yield the listeners of a part who played, said or were served something in [since, until)."""
+    after = ""
+    asked = {"since": since, "until": until, "most": batch, "parts": PARTS, "part": part}
+    while True:
+        with engine.connect() as connection:
+            users = list(connection.scalars(_ACTIVE, asked | {"after": after}))
+        if users:
+            yield users
+        if len(users) < batch:
+            return
+        after = users[-1]
 
 
 @contextmanager

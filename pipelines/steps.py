@@ -14,9 +14,11 @@ import sqlalchemy as sa
 from features.build import build_features
 from features.nights import Outcome
 from features.retention import clean as forget
+from features.spreading import in_this_process
 from pipelines import audio, precompute, promoting, watch
 from pipelines.nights import reporting
 from pipelines.nights.night import Night
+from pipelines.workers import open_workers
 from training.errors import NothingTrainableError
 
 if TYPE_CHECKING:
@@ -119,11 +121,11 @@ def consolidate_qtables(night: Night) -> Outcome:
     """Sum what all listeners said into the table that new listeners start from."""
     from training.qtables import train_qtable as train  # noqa: PLC0415 - imports scipy
 
-    return _trained(
-        night,
-        "qtable",
-        lambda: train(night.environment.engine, night.registry, now=night.as_of),
-    )
+    def fit() -> None:
+        with open_workers(night.environment.settings, here=in_this_process) as spread:
+            train(night.environment.engine, night.registry, now=night.as_of, spread=spread)
+
+    return _trained(night, "qtable", fit)
 
 
 def promote_colisten(night: Night) -> Outcome:

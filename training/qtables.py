@@ -1,20 +1,21 @@
 """Consolidation: the log of all listeners' feedback summed into the model `qtable`.
 
-The sums are taken where the rows are (one statement in Postgres); nothing is read row by row but
-the feedback of the listeners that the table is tested on.
+The sums are taken where the rows are, one statement in Postgres for each part of the listeners;
+nothing is read row by row but the feedback of the listeners that the table is tested on.
 """
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sqlalchemy as sa
 
+from features.database import connect
+from features.spreading import IN_PART, PARTS, Spread, in_this_process
 from recommender import pooled
 from recommender.audio import FloatArray
 from recommender.pooled import Pairs, Sums, split
@@ -30,9 +31,6 @@ from training.runs import BASELINE, FITTED_FROM_TAG, Run
 if TYPE_CHECKING:  # importing it takes seconds
     from training.registry import Registry
 
-SHARDS = 2
-"""Parts of the listeners that Postgres sums up at the same time; the parts add up exactly."""
-
 FEEDBACK = "feedback"
 """Tag `fitted_from`: what listeners said of lists."""
 TEST_SHARE = 5
@@ -40,10 +38,11 @@ TEST_SHARE = 5
 TEST_EVENTS = 20
 """First feedbacks of a listener that are predicted."""
 
+# Sums in one order, whatever the plan: the same rows end in the same bits.
 _SUMS = sa.text(
-    """
+    f"""
     WITH log AS (
-        SELECT state, reward,
+        SELECT user_id, episode, state, reward,
                power(2, (extract(epoch FROM occurred_at)::float8 / 86400 - :reference)
                         / :half_life) AS weight,
                row_number() OVER (
@@ -55,14 +54,17 @@ _SUMS = sa.text(
         FROM music_interactions
         WHERE trainable AND received_at < :now
           AND (:fold < 0 OR (hashtext(user_id) & 2147483647) % :folds <> :fold)
-          AND (hashtext(user_id) & 2147483647) / :folds % :shards = :shard
+          AND {IN_PART.format("user_id", ":folds")}
     )
-    SELECT state, count(*), sum(weight), sum(weight * reward), sum(weight * reward * reward),
-           count(before), coalesce(sum(before), 0),
-           coalesce(sum(reward) FILTER (WHERE before IS NOT NULL), 0),
-           coalesce(sum(before * before), 0), coalesce(sum(before * reward), 0)
+    SELECT state, count(*), sum(weight ORDER BY user_id, episode),
+           sum(weight * reward ORDER BY user_id, episode),
+           sum(weight * reward * reward ORDER BY user_id, episode),
+           count(before), coalesce(sum(before ORDER BY user_id, episode), 0),
+           coalesce(sum(reward ORDER BY user_id, episode) FILTER (WHERE before IS NOT NULL), 0),
+           coalesce(sum(before * before ORDER BY user_id, episode), 0),
+           coalesce(sum(before * reward ORDER BY user_id, episode), 0)
     FROM log WHERE nth <= :visits GROUP BY state ORDER BY state COLLATE "C"
-    """
+    """  # noqa: S608 - the condition is a constant
 )
 _TESTED = sa.text(
     """
@@ -118,6 +120,7 @@ def consolidate(
     now: datetime,
     half_life_days: float = pooled.HALF_LIFE_DAYS,
     without_fold: int = -1,
+    spread: Spread = in_this_process,
 ) -> tuple[QTable, int]:
     """Return the table of the whole log before `now`, and how many rows entered.
 
@@ -129,6 +132,8 @@ def consolidate(
     ----------
     without_fold
         A fold of listeners to leave out; -1: none.
+    spread
+        Where parts of the listeners are summed up; the table's bytes do not depend on it.
     """
     asked = {
         "reference": pooled.REFERENCE_DAY,
@@ -138,25 +143,40 @@ def consolidate(
         "fold": without_fold,
         "visits": pooled.VISITS_PER_DAY,
     }
-    day = now.timestamp() / 86_400
+    work = SumsOfPart(engine.url.render_as_string(hide_password=False), asked)
+    whole, used = QTable(as_of_day=now.timestamp() / 86_400, half_life_days=half_life_days), 0
+    for part, rows in spread(work, range(PARTS)):  # in this order: sums end in the same bits
+        whole, used = whole + part, used + rows
+    return whole, used
 
-    def shard(number: int) -> tuple[QTable, int]:
-        with engine.begin() as connection:
-            connection.execute(sa.text("SET LOCAL work_mem = '256MB'"))
-            rows = connection.execute(_SUMS, asked | {"shards": SHARDS, "shard": number}).all()
+
+@dataclass(frozen=True)
+class SumsOfPart:
+    """Reads a part of the log and returns its table and how many rows entered.
+
+    It only reads, so that doing it twice, here or elsewhere, changes nothing.
+    """
+
+    database_url: str = field(repr=False)
+    asked: Mapping[str, Any]
+
+    def __call__(self, part: int) -> tuple[QTable, int]:
+        """Sum up one part."""
+        engine = connect(self.database_url, pool_size=1)
+        try:
+            with engine.begin() as connection:
+                connection.execute(sa.text("SET LOCAL work_mem = '256MB'"))
+                asked = {**self.asked, "parts": PARTS, "part": part}
+                rows = connection.execute(_SUMS, asked).all()
+        finally:
+            engine.dispose()
         sums = {row[0]: Sums(*map(float, row[2:5])) for row in rows}
         pairs: dict[str, Pairs] = {}
         for row in rows:
             category = split(row[0])[1]
             pairs[category] = pairs.get(category, Pairs()) + Pairs(*map(float, row[5:10]))
-        return QTable(sums, pairs, day, half_life_days), sum(row[1] for row in rows)
-
-    with ThreadPoolExecutor(SHARDS) as executor:
-        parts = list(executor.map(shard, range(SHARDS)))
-    whole = QTable(as_of_day=day, half_life_days=half_life_days)
-    for part, _ in parts:
-        whole = whole + part
-    return whole, sum(used for _, used in parts)
+        day = self.asked["now"].timestamp() / 86_400
+        return QTable(sums, pairs, day, self.asked["half_life"]), sum(row[1] for row in rows)
 
 
 def train_qtable(
@@ -165,6 +185,7 @@ def train_qtable(
     *,
     now: datetime,
     half_life_days: float = pooled.HALF_LIFE_DAYS,
+    spread: Spread = in_this_process,
     timer: Callable[[], float] = time.perf_counter,
 ) -> TrainedTable:
     """Consolidate the log, test the rule on listeners that it has not seen, register the table.
@@ -187,10 +208,10 @@ def train_qtable(
             f"no feedback may be trained on ({sum(refused.values())} rows are barred): let"
             " listeners say something, or import interactions"
         )
-    table, used = consolidate(engine, now=now, half_life_days=half_life_days)
+    table, used = consolidate(engine, now=now, half_life_days=half_life_days, spread=spread)
     champion = registry.champion(QTABLE)
     baseline = registry.load(KIND, champion.number) if champion else QTable()
-    gain, tested = _gain(engine, baseline, now=now, half_life_days=half_life_days)
+    gain, tested = _gain(engine, baseline, spread, now=now, half_life_days=half_life_days)
     seconds = timer() - began
     files = table.to_files()
     digest = sha256(b"".join(files[name] for name in sorted(files)))
@@ -248,11 +269,13 @@ def train_qtable(
 
 
 def _gain(
-    engine: sa.Engine, baseline: QTable, *, now: datetime, half_life_days: float
+    engine: sa.Engine, baseline: QTable, spread: Spread, *, now: datetime, half_life_days: float
 ) -> tuple[Interval, int]:
     """Return by how much new listeners' rewards are foreseen better, and how many there were."""
     fold = 0
-    table, _ = consolidate(engine, now=now, half_life_days=half_life_days, without_fold=fold)
+    table, _ = consolidate(
+        engine, now=now, half_life_days=half_life_days, without_fold=fold, spread=spread
+    )
     asked = {"now": now, "events": TEST_EVENTS, "folds": TEST_SHARE, "fold": fold}
     with engine.connect() as connection:
         rows = connection.execute(_TESTED, asked).all()

@@ -1,0 +1,190 @@
+"""Parts of a night on Dask: the same results as here, though a worker is killed in the middle."""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import redis
+import sqlalchemy as sa
+from dying_work import DiesOnce
+from pydantic import ValidationError
+from serving_world import make_world, register
+
+from features.database import mlflow_uri
+from features.settings import Settings
+from features.spreading import PARTS, in_this_process
+from pipelines import precompute
+from pipelines.environment import Environment
+from pipelines.nights.night import Night
+from pipelines.precompute import ListsOfPart
+from pipelines.workers import WorkersError, open_workers
+from recommender.scoring import PRIOR
+from training.qtables import consolidate
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+LISTENERS = 24
+KEPT = {
+    "recommendations_cache": "*",
+    "music_recommendations": "*",
+}
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1000", "two", "tcp://host", "http://host:8786"])
+def test_setting_is_checked(value: str) -> None:
+    with pytest.raises(ValidationError, match="bondhu_dask"):
+        Settings(bondhu_dask=value)
+
+
+def test_nobody_at_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.workers.CONNECT_SECONDS", 0.3)
+    with (
+        pytest.raises(WorkersError, match=r"no scheduler answers at tcp://127\.0\.0\.1:9"),
+        open_workers(Settings(bondhu_dask="tcp://127.0.0.1:9")),
+    ):
+        pass
+
+
+def test_table_of_two_processes_with_one_killed_has_the_same_bytes(
+    engine: sa.Engine, tmp_path: Path
+) -> None:
+    _feedback(engine)
+    here, used = consolidate(engine, now=NOW)
+    mark = tmp_path / "mark"
+    with open_workers(Settings(bondhu_dask="2", bondhu_home=tmp_path)) as spread:
+
+        def with_a_death(work: Any, items: Any) -> Iterator[Any]:
+            return spread(DiesOnce(work, mark, PARTS // 2, None), items)
+
+        there, used_there = consolidate(engine, now=NOW, spread=with_a_death)
+    assert not psutil.pid_exists(int(mark.read_text()))
+    assert used_there == used
+    assert there.to_files() == here.to_files()
+
+
+def test_lists_of_a_cluster_with_a_worker_killed_are_the_same(
+    engine: sa.Engine,
+    database_url: str,
+    redis_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from distributed import LocalCluster  # noqa: PLC0415 - a second
+
+    make_world(engine)
+    register(engine, tmp_path, 1, PRIOR)
+    _listeners(engine)
+
+    def lists_with(setting: str | None) -> tuple[Any, ...]:
+        settings = Settings(bondhu_home=tmp_path / "home", bondhu_dask=setting)
+        place = Environment(settings, database_url, redis_url, mlflow_uri(database_url), engine)
+        with engine.begin() as connection:
+            connection.execute(sa.text(f"TRUNCATE {', '.join(KEPT)}"))
+        with redis.Redis.from_url(redis_url) as client:
+            client.flushall()
+        said = precompute.precompute(Night(NOW.date(), NOW, place, lambda: NOW, lambda _: None))
+        with engine.connect() as connection:
+            tables = [
+                connection.execute(
+                    sa.text(f"SELECT {columns} FROM {table} t ORDER BY t::text")
+                ).all()
+                for table, columns in KEPT.items()
+            ]
+        with redis.Redis.from_url(redis_url) as client:
+            cached = {key: client.get(key) for key in client.keys("*") if b"list" in key}
+        return said, tables, cached
+
+    here = lists_with(None)
+    mark = tmp_path / "mark"
+    monkeypatch.setattr(
+        precompute, "ListsOfPart", lambda *asked: DiesOnce(ListsOfPart(*asked), mark, 3, 0.3)
+    )
+    with LocalCluster(  # type: ignore[no-untyped-call]
+        n_workers=2, threads_per_worker=1, dashboard_address=None, local_directory=str(tmp_path)
+    ) as cluster:
+        there = lists_with(cluster.scheduler_address)
+    assert not psutil.pid_exists(int(mark.read_text()))
+    assert here[0] == {"lists": LISTENERS + 1}
+    assert here[2]
+    assert there == here
+
+
+def test_parts_part_everybody(engine: sa.Engine) -> None:
+    make_world(engine)
+    _listeners(engine)
+    since = NOW - timedelta(days=40)
+    found = [
+        user
+        for part in range(PARTS)
+        for users in precompute.active(engine, since=since, until=NOW, part=part, batch=2)
+        for user in users
+    ]
+    assert len(found) == len(set(found)) == LISTENERS + 1
+
+
+def test_results_come_in_the_order_of_items() -> None:
+    def slow_first(n: int) -> int:
+        time.sleep(0.05 if n == 0 else 0)
+        return n * n
+
+    assert list(in_this_process(slow_first, range(9))) == [n * n for n in range(9)]
+
+
+def _listeners(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        for n in range(LISTENERS):
+            connection.execute(
+                sa.text("INSERT INTO users VALUES (:user, :at, 'test')"),
+                {"user": f"user{n:02}", "at": NOW - timedelta(days=400)},
+            )
+            for i in range(4):
+                connection.execute(
+                    sa.text("SELECT upsert_listening_history(:user, :track, :at, 180000, 'test')"),
+                    {
+                        "user": f"user{n:02}",
+                        "track": f"track-{(7 * n + i) % 300:03}",
+                        "at": NOW - timedelta(days=1 + i),
+                    },
+                )
+        connection.execute(
+            sa.text("SELECT upsert_listening_history('ada', 'track-001', :at, 180000, 'test')"),
+            {"at": NOW - timedelta(days=1)},
+        )
+
+
+def _feedback(engine: sa.Engine) -> None:
+    """Write feedback whose sums show the order in which they were added."""
+    rng = np.random.default_rng(1)
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "INSERT INTO tracks (track_id, track_name, artist_name, artist_key, source,"
+                " trainable) VALUES ('t', 'T', 'A', 'a', 'test', true)"
+            )
+        )
+        connection.execute(
+            sa.text("INSERT INTO users (user_id, source) VALUES (:user, 'test')"),
+            [{"user": f"u{n}"} for n in range(200)],
+        )
+        connection.execute(
+            sa.text(
+                "INSERT INTO music_interactions (event_id, user_id, episode, track_id,"
+                " feedback_type, reward, state, occurred_at, received_at, source, trainable)"
+                " VALUES (gen_random_uuid(), :user, :episode, 't', 'play', :reward, :state, :at,"
+                " :at, 'api', true)"
+            ),
+            [
+                {
+                    "user": f"u{n % 200}",
+                    "episode": n // 200 + 1,
+                    "reward": float(rng.uniform(-1.5, 2.2)),
+                    "state": f"extraversion_low|energy_low|genre_{'abc'[n % 3]}",
+                    "at": NOW - timedelta(days=float(rng.uniform(0.1, 100))),
+                }
+                for n in range(4_000)
+            ],
+        )
