@@ -26,7 +26,7 @@ def load_night(engine: sa.Engine, folder: Path, size: Size, *, until: datetime, 
     """Load tracks, listeners, a year of plays before `until`, and as many rows of feedback."""
     files = write_world(folder, size, seed=seed)
     rng = np.random.default_rng([seed, 2])
-    since_ms = int((until - YEAR - timedelta(days=2)).timestamp() * 1000)
+    since_ms = int((until - YEAR).timestamp() * 1000)
     files["plays"] = write(
         folder / "plays.csv", "plays", plays(rng, size, size.plays, since_ms=since_ms)
     )
