@@ -21,11 +21,13 @@ MODELS = {
 EARLY = {"colisten": "promote_colisten"}
 """Model -> the step that decides on it ahead of the others."""
 
-NOTHING_BETTER = frozenset({"gain", "evidence"})
+NOTHING_BETTER = frozenset({"gain", "effective_n", "evidence"})
 """Gates that say only that nothing better was shown; any other one asks for a look."""
 DATA = "data"
 """The gate of a day whose data is broken."""
 DECISION = "decision."
+PROMOTION = "promotion"
+"""Kind of a decision, where it is named: a rollback is not this night's."""
 
 
 def evaluate(night: Night) -> Outcome:
@@ -104,6 +106,8 @@ def _standing(night: Night, version: "Version") -> "Decision | None":
     if not taken:
         return None
     entry = json.loads(taken[-1][1])
+    if entry.get("kind", PROMOTION) != PROMOTION:
+        return None
     if entry["promoted"]:
         night.registry.set_alias(version.name, CHAMPION, version.number)
     return Decision(bool(entry["promoted"]), entry["gate"], str(entry["message"]))

@@ -37,6 +37,9 @@ COLUMNS = {
     "feature_changes": "kind user_id track_id",
     "acting_audit": "actor user_id call day calls first_at last_at",
     "deletions": "receipt_id deleted_at requested_by deleted from_seq",
+    "nights": "night as_of status holder exit_code outcome report_path run_id",
+    "night_steps": "night step status attempts seconds outcome",
+    "probes": "address at ok milliseconds histograms",
     "shadow_lists": "recommendation_id user_id model_versions track_ids scores overlap_at_10",
 }
 INDEXED = {
