@@ -60,6 +60,7 @@ class Settings(BaseSettings):
 
     bondhu_webhook_url: SecretStr | None = None
     bondhu_precompute_days: Annotated[int, Field(ge=0, le=365)] = 7
+    bondhu_scorer_nights: Annotated[int, Field(ge=1, le=365)] = 1
     bondhu_catch_up_nights: Annotated[int, Field(ge=0, le=365)] = 7
     bondhu_watch_least_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 50
     bondhu_watch_psi: Annotated[float, Field(ge=0.0, le=100.0)] = 0.25

@@ -55,7 +55,7 @@ TRENDS: Sequence[tuple[str, Sequence[str], str, str]] = (
 """Label, where the watch's outcome holds it, how it is written, and its setting BONDHU_WATCH_..."""
 
 
-def page(night: Night, failure: str | None = None) -> str:
+def page(night: Night) -> str:
     """Return the page of a night as far as it has come."""
     engine = night.environment.engine
     done = nights.steps(engine, night.date)
@@ -65,7 +65,7 @@ def page(night: Night, failure: str | None = None) -> str:
         (row, found["watch"].outcome if "watch" in found else {}, found) for row, found in watched
     ]
     settings = night.environment.settings
-    broke_off = failure or ("; ".join(unfinished(night)) or None)
+    broke_off = "; ".join(unfinished(night)) or None
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string(
         files("pipelines.nights").joinpath("night.html").read_text(encoding="utf-8")

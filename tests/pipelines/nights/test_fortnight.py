@@ -84,16 +84,18 @@ def environment(
 ) -> Environment:
     monkeypatch.setattr(pipelines.environment, "ARTIFACTS", tmp_path / "mlruns")
     uri = f"{mlflow_uri(database_url)}&application_name={uuid.uuid4().hex}"
-    return Environment(Settings(bondhu_home=tmp_path), database_url, redis_url, uri, engine)
+    return Environment(
+        Settings(bondhu_home=tmp_path, bondhu_scorer_nights=7), database_url, redis_url, uri, engine
+    )
 
 
 def test_better_models_are_promoted_and_a_broken_feed_is_not_learned_from(
     environment: Environment,
 ) -> None:
     world = NightsWorld(
-        environment.engine, listeners=LISTENERS, artists=36, tracks_each=8, circles=3, start=START
+        environment.engine, listeners=LISTENERS, artists=24, tracks_each=8, circles=3, start=START
     )
-    world.plant()
+    world.plant(plays=16)
     service = Service(environment)
     frozen: Lineup | None = None
     liked: dict[str, list[float]] = {"retrained": [], "frozen": []}
