@@ -147,7 +147,7 @@ def train_scorer(night: Night) -> Outcome:
 
     night.registry.ensure_prior()
     nights = night.environment.settings.bondhu_scorer_nights
-    for latest in night.registry.versions("scorer")[-1:]:
+    for latest in night.registry.versions("scorer")[1:][-1:]:  # the first was set by hand
         fitted_at = night.registry.run(latest.run_id).started_at
         if fitted_at and timedelta(0) < night.as_of - fitted_at < timedelta(days=nights - 0.5):
             return {"model": "scorer", "skipped": f"{latest} is younger than {nights} nights"}
