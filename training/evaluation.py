@@ -31,8 +31,8 @@ from training.list_metrics import METRICS, K, ListJudge, average_precision, ndcg
 
 __all__ = [
     "GAIN",
-    "K",
     "METRICS",
+    "K",
     "Lists",
     "average_precision",
     "evaluate_full",
@@ -149,9 +149,7 @@ def evaluate_full(
         return found
 
     kept = list(_in_blocks(measured, examples, workers))
-    return {
-        name: _lists([found[place] for found in kept]) for place, name in enumerate(scorers)
-    }
+    return {name: _lists([found[place] for found in kept]) for place, name in enumerate(scorers)}
 
 
 _Measured = tuple[IndexArray, tuple[float, ...], float]

@@ -75,3 +75,17 @@ def bootstrap_columns(values: FloatArray, seed: int) -> list[Interval]:
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     ends = zip(values.mean(axis=0).tolist(), low.tolist(), high.tolist(), strict=True)
     return [Interval(*one) for one in ends]
+
+
+def effective_n(weights: FloatArray) -> float:
+    """Return Kish's effective sample size (sum w)^2 / sum w^2; 0 where all weights are 0.
+
+    As many equal weights would tell as much.
+
+    Examples
+    --------
+    >>> effective_n(np.array([1.0, 1.0, 1.0])), round(effective_n(np.array([8.0, 1.0, 1.0])), 2)
+    (3.0, 1.52)
+    """
+    squares = float((weights * weights).sum())
+    return float(weights.sum()) ** 2 / squares if squares > 0 else 0.0

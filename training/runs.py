@@ -60,6 +60,9 @@ class Run:
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 
+REPRODUCED_TAG = "reproduced"
+"""Tag of a run: yes or no, whether training again from equal data gave the same model."""
+
 DATA_TAG = "data_sha256"
 """Tag: the hash of the rows that a model was fitted to."""
 

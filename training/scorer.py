@@ -12,13 +12,14 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from recommender.cold_start import Stage
 from recommender.scoring import PRIOR, Scorer
+from training.barred_rows import BARRED_ROWS_USED, barred_rows_used
 from training.choices import CANDIDATES, Choices, choices_of
 from training.code_version import code_version
 from training.crossfit import cross_fitted
 from training.dataset import ColistenFor, Dataset, Holdout, read_dataset
-from training.evaluation import K, compare, evaluate
+from training.evaluation import K
+from training.evidence import EVALUATION_FILE, evidence_of
 from training.figures import weights_figure
-from training.histories import stage_today
 from training.intervals import Interval
 from training.packaging import sha256
 from training.runs import BASELINE, COLISTEN, COLISTEN_TAG, FITTED_FROM_TAG, HISTORIES, SCORER, Run
@@ -40,7 +41,7 @@ class TrainedRun:
     version
         The number of the registered version.
     metrics
-        Name -> interval, see `training.evaluation.compare`.
+        Name -> interval, see `training.evidence.evidence_of`.
     refused
         'table from source' -> rows that may not be trained on.
     sha256
@@ -103,19 +104,23 @@ def train_scorer(
             shrinkage=shrinkage,
         )
         say(f"testing them on {len(dataset.test)} others")
-        results = evaluate(
+        evidence = evidence_of(
+            dataset,
             _choices(dataset, dataset.test, now, colisten_for, add_relevant=False),
-            {"fitted": scorer, "champion": served},
+            scorer,
+            served,
+            seed=seed,
+            now=now,
+            colisten_for=colisten_for,
         )
-        today = [stage_today(holdout.history, now) for holdout in dataset.test]
-        metrics = compare(results["fitted"], results["champion"], today, seed)
+    barred = barred_rows_used(engine, dataset)
     say("registering the version")
     seconds = timer() - began
     digest = sha256(scorer.to_json().encode())
     histories = dataset.histories
-    evidence = {FITTED_FROM_TAG: HISTORIES, BASELINE: str(champion.number)}
+    basis = {FITTED_FROM_TAG: HISTORIES, BASELINE: str(champion.number)}
     if colisten is not None:
-        evidence[COLISTEN_TAG] = str(colisten.number)
+        basis[COLISTEN_TAG] = str(colisten.number)
     version = registry.log_run(
         Run(
             name=f"scorer seed {seed}",
@@ -128,28 +133,32 @@ def train_scorer(
                 "data_from": histories.window[0],
                 "data_to": histories.window[1],
             },
-            metrics=_flat(metrics) | _facts(dataset, scorer, fitted) | {"seconds": seconds},
-            tags=evidence
+            metrics=evidence.metrics()
+            | _facts(dataset, scorer, fitted)
+            | {"seconds": seconds, BARRED_ROWS_USED: float(sum(barred.values()))},
+            tags=basis
             | {
                 "data_sha256": histories.sha256,
                 "code_version": code_version(Path(__file__).parent),
                 "scorer_sha256": digest,
                 "refused": ", ".join(f"{n} {name}" for name, n in histories.refused.items()),
+                "barred_rows": ", ".join(f"{n} {name}" for name, n in barred.items()),
             },
             figures={"weights.png": weights_figure(scorer, served)},
             data=("histories", histories.sha256, " to ".join(histories.window)),
+            files={EVALUATION_FILE: evidence.to_file()},
             started_at=now,
             seconds=seconds,
         ),
         KIND,
         scorer,
-        evidence,
+        basis,
     )
     return TrainedRun(
         run_id=version.run_id,
         version=version.number,
         scorer=scorer,
-        metrics=metrics,
+        metrics=evidence.intervals,
         refused=histories.refused,
         listeners_fit=len(dataset.fit),
         listeners_test=len(dataset.test),
@@ -174,13 +183,6 @@ def _choices(
         )
         for stage in Stage
     }
-
-
-def _flat(metrics: Mapping[str, Interval]) -> dict[str, float]:
-    flat: dict[str, float] = {}
-    for name, interval in metrics.items():
-        flat |= {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
-    return flat
 
 
 def _facts(
