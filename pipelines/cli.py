@@ -13,6 +13,7 @@ from features.settings import SettingsError
 from features.sources.errors import SourceError
 from pipelines.commands import (
     doctor,
+    experiments,
     features,
     imports,
     models,
@@ -40,6 +41,7 @@ for command in (
     servers.up,
     servers.down,
     models.promote,
+    experiments.reproduce,
     service.serve,
     service.token,
     service.demo,
