@@ -13,6 +13,7 @@ from features.settings import SettingsError
 from features.sources.errors import SourceError
 from pipelines.commands import (
     doctor,
+    experiments,
     features,
     imports,
     models,
@@ -43,6 +44,7 @@ for command in (
     models.rollback,
     models.promotions,
     models.compare,
+    experiments.reproduce,
     service.serve,
     service.token,
     service.demo,

@@ -16,6 +16,7 @@ from training.barred_rows import BARRED_ROWS_USED, barred_rows_used
 from training.choices import CANDIDATES, Choices, choices_of
 from training.code_version import code_version
 from training.crossfit import cross_fitted
+from training.data_parts import DATA_FILE, to_file
 from training.dataset import ColistenFor, Dataset, Holdout, read_dataset
 from training.evaluation import K
 from training.evidence import EVALUATION_FILE, evidence_of
@@ -93,15 +94,13 @@ def train_scorer(
     # One thread: sums in another order would differ in their last bits.
     with threadpool_limits(limits=1):
         colisten = registry.champion(COLISTEN)
-        colisten_for = None
-        if colisten is not None:  # the champion has seen what is hidden here
-            say("fitting co-listening without the listeners that it judges")
-            colisten_for = cross_fitted(dataset, seed=seed)
-        say(f"fitting weights to {len(dataset.fit)} listeners")
-        scorer, fitted = fit_scorer(
-            _choices(dataset, dataset.fit, now, colisten_for, add_relevant=True),
-            PRIOR,
+        scorer, fitted, colisten_for = fit_to(
+            dataset,
+            seed=seed,
+            now=now,
             shrinkage=shrinkage,
+            weighs_colisten=colisten is not None,
+            progress=say,
         )
         say(f"testing them on {len(dataset.test)} others")
         evidence = evidence_of(
@@ -126,6 +125,8 @@ def train_scorer(
             name=f"scorer seed {seed}",
             params={
                 "seed": seed,
+                "now": now.isoformat(),
+                "until": histories.last.isoformat() if histories.last else "undated",
                 "shrinkage": shrinkage,
                 "ridge": RIDGE,
                 "candidates": CANDIDATES,
@@ -138,15 +139,15 @@ def train_scorer(
             | {"seconds": seconds, BARRED_ROWS_USED: float(sum(barred.values()))},
             tags=basis
             | {
-                "data_sha256": histories.sha256,
+                "data_sha256": dataset.sha256,
                 "code_version": code_version(Path(__file__).parent),
                 "scorer_sha256": digest,
                 "refused": ", ".join(f"{n} {name}" for name, n in histories.refused.items()),
                 "barred_rows": ", ".join(f"{n} {name}" for name, n in barred.items()),
             },
             figures={"weights.png": weights_figure(scorer, served)},
-            data=("histories", histories.sha256, " to ".join(histories.window)),
-            files={EVALUATION_FILE: evidence.to_file()},
+            data=("histories", dataset.sha256, " to ".join(histories.window)),
+            files={DATA_FILE: to_file(dataset.parts), EVALUATION_FILE: evidence.to_file()},
             started_at=now,
             seconds=seconds,
         ),
@@ -165,6 +166,36 @@ def train_scorer(
         sha256=digest,
         seconds=seconds,
     )
+
+
+def fit_to(
+    dataset: Dataset,
+    *,
+    seed: int,
+    now: datetime,
+    shrinkage: float,
+    weighs_colisten: bool,
+    progress: Progress,
+) -> tuple[Scorer, Mapping[Stage, StageWeights], ColistenFor | None]:
+    """Fit weights to a data set; return them, the fits, and the co-listening that judged.
+
+    Parameters
+    ----------
+    weighs_colisten
+        Whether there is a co-listening model to weigh. It is fitted here, without the listeners
+        that it judges: the champion has seen what is hidden from them.
+    """
+    colisten_for = None
+    if weighs_colisten:
+        progress("fitting co-listening without the listeners that it judges")
+        colisten_for = cross_fitted(dataset, seed=seed)
+    progress(f"fitting weights to {len(dataset.fit)} listeners")
+    scorer, fitted = fit_scorer(
+        _choices(dataset, dataset.fit, now, colisten_for, add_relevant=True),
+        PRIOR,
+        shrinkage=shrinkage,
+    )
+    return scorer, fitted, colisten_for
 
 
 def _choices(
