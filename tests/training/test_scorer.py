@@ -1,6 +1,5 @@
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -125,7 +124,7 @@ def test_a_leaking_feature_is_caught(
         history: History, plays: Sequence[Play], counts: Sequence[ArtistCount], **rest: Any
     ) -> Profile:
         everything = honest(history, history.plays, history.counts, **rest)
-        return replace(honest(history, plays, counts, **rest), history=everything.history)
+        return honest(history, plays, counts, **rest)._replace(history=everything.history)
 
     monkeypatch.setattr(dataset_module, "profile_of", leaking)
     monkeypatch.setattr(leaks, "profile_of", leaking)
