@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
+from msgspec.structs import replace
 
 import training.dataset as dataset_module
 from features.listeners import Profile
@@ -124,7 +125,7 @@ def test_a_leaking_feature_is_caught(
         history: History, plays: Sequence[Play], counts: Sequence[ArtistCount], **rest: Any
     ) -> Profile:
         everything = honest(history, history.plays, history.counts, **rest)
-        return honest(history, plays, counts, **rest)._replace(history=everything.history)
+        return replace(honest(history, plays, counts, **rest), history=everything.history)
 
     monkeypatch.setattr(dataset_module, "profile_of", leaking)
     monkeypatch.setattr(leaks, "profile_of", leaking)
