@@ -14,6 +14,8 @@ from recommender.cold_start import Stage
 from recommender.scoring import PRIOR
 from training import histories, leaks
 from training.choices import choices_of
+from training.comparison import comparison_of
+from training.comparison_page import page_of
 from training.dataset import read_dataset
 from training.evaluation import GAIN
 from training.gates import Margins
@@ -106,6 +108,14 @@ def test_a_run_is_complete_and_repeatable(
     assert logged["leak_checked_values"] > 0
     assert logged["leaking_values"] == logged["barred_rows_used"] == 0
     assert 0 < logged["full_ndcg_10"] <= 1
+
+    compared = comparison_of(registry, first.run_id, again.run_id)
+    assert (compared.paired, compared.tested) == (first.listeners_test, 2)
+    assert not compared.differences.any()
+    assert "personality_unknown" in {line.name for line in compared.groups}
+    page = page_of(compared)
+    assert "No difference beyond chance" in page
+    assert "user0" not in page
 
     assert rollback(registry, SCORER, reason="as an exercise").promoted
     assert [entry.kind for entry in history(registry, SCORER)][-1] == "rollback"
