@@ -18,11 +18,11 @@ from training.crossfit import cross_fitted
 from training.data_parts import DATA_FILE, to_file
 from training.dataset import ColistenFor, Dataset, Holdout, read_dataset
 from training.evaluation import K, compare, evaluate
-from training.figures import weights_figure
 from training.histories import stage_today
 from training.intervals import Interval
 from training.packaging import sha256
 from training.runs import BASELINE, COLISTEN, COLISTEN_TAG, FITTED_FROM_TAG, HISTORIES, SCORER, Run
+from training.scorer_figures import MOST, scorer_figures
 from training.scorer_flavour import KIND
 from training.weights import RIDGE, SHRINKAGE, StageWeights, fit_scorer
 
@@ -108,6 +108,9 @@ def train_scorer(
         )
         today = [stage_today(holdout.history, now) for holdout in dataset.test]
         metrics = compare(results["fitted"], results["champion"], today, seed)
+        say("drawing")
+        drawn = _choices(dataset, dataset.test[:MOST], now, colisten_for, add_relevant=False)
+        figures, calibration = scorer_figures(scorer, served, drawn)
     say("registering the version")
     seconds = timer() - began
     digest = sha256(scorer.to_json().encode())
@@ -121,7 +124,7 @@ def train_scorer(
             params={
                 "seed": seed,
                 "now": now.isoformat(),
-                "until": histories.last.isoformat() if histories.last else "undated",
+                "read_until": histories.until.isoformat(),
                 "shrinkage": shrinkage,
                 "ridge": RIDGE,
                 "candidates": CANDIDATES,
@@ -129,7 +132,10 @@ def train_scorer(
                 "data_from": histories.window[0],
                 "data_to": histories.window[1],
             },
-            metrics=_flat(metrics) | _facts(dataset, scorer, fitted) | {"seconds": seconds},
+            metrics=_flat(metrics)
+            | _facts(dataset, scorer, fitted)
+            | calibration
+            | {"seconds": seconds},
             tags=evidence
             | {
                 "data_sha256": dataset.sha256,
@@ -137,7 +143,7 @@ def train_scorer(
                 "scorer_sha256": digest,
                 "refused": ", ".join(f"{n} {name}" for name, n in histories.refused.items()),
             },
-            figures={"weights.png": weights_figure(scorer, served)},
+            figures=figures,
             data=("histories", dataset.sha256, " to ".join(histories.window)),
             files={DATA_FILE: to_file(dataset.parts)},
             started_at=now,
