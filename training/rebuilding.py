@@ -10,10 +10,10 @@ from recommender.audio_estimator import MODEL as AUDIO_ESTIMATOR
 from training import colisten_run, scorer
 from training.audio_examples import read_examples
 from training.audio_fit import fit
+from training.consolidation import consolidate, read_parts
 from training.data_parts import Part
 from training.dataset import Dataset, read_dataset
 from training.qtable_flavour import QTABLE
-from training.qtables import consolidate, read_parts
 from training.runs import COLISTEN, COLISTEN_TAG, SCORER, StoredRun
 
 Files = Mapping[str, bytes]
@@ -32,12 +32,12 @@ Rebuild = Callable[[sa.Engine, StoredRun], Rebuilt]
 
 
 def _dataset(engine: sa.Engine, run: StoredRun) -> Dataset:
-    until, since = run.params["until"], run.params.get("since")
+    since = run.params.get("since")
     return read_dataset(
         engine,
         seed=int(run.params["seed"]),
         since=datetime.fromisoformat(since) if since else None,
-        until=None if until == "undated" else datetime.fromisoformat(until),
+        until=datetime.fromisoformat(run.params["read_until"]),
     )
 
 

@@ -20,10 +20,10 @@ from training.data_parts import DATA_FILE, to_file
 from training.dataset import ColistenFor, Dataset, Holdout, read_dataset
 from training.evaluation import K
 from training.evidence import EVALUATION_FILE, evidence_of
-from training.figures import weights_figure
 from training.intervals import Interval
 from training.packaging import sha256
 from training.runs import BASELINE, COLISTEN, COLISTEN_TAG, FITTED_FROM_TAG, HISTORIES, SCORER, Run
+from training.scorer_figures import MOST, scorer_figures
 from training.scorer_flavour import KIND
 from training.weights import RIDGE, SHRINKAGE, StageWeights, fit_scorer
 
@@ -112,6 +112,9 @@ def train_scorer(
             now=now,
             colisten_for=colisten_for,
         )
+        say("drawing")
+        drawn = _choices(dataset, dataset.test[:MOST], now, colisten_for, add_relevant=False)
+        figures, calibration = scorer_figures(scorer, served, drawn)
     barred = barred_rows_used(engine, dataset)
     say("registering the version")
     seconds = timer() - began
@@ -126,7 +129,7 @@ def train_scorer(
             params={
                 "seed": seed,
                 "now": now.isoformat(),
-                "until": histories.last.isoformat() if histories.last else "undated",
+                "read_until": histories.until.isoformat(),
                 "shrinkage": shrinkage,
                 "ridge": RIDGE,
                 "candidates": CANDIDATES,
@@ -136,6 +139,7 @@ def train_scorer(
             },
             metrics=evidence.metrics()
             | _facts(dataset, scorer, fitted)
+            | calibration
             | {"seconds": seconds, BARRED_ROWS_USED: float(sum(barred.values()))},
             tags=basis
             | {
@@ -145,7 +149,7 @@ def train_scorer(
                 "refused": ", ".join(f"{n} {name}" for name, n in histories.refused.items()),
                 "barred_rows": ", ".join(f"{n} {name}" for name, n in barred.items()),
             },
-            figures={"weights.png": weights_figure(scorer, served)},
+            figures=figures,
             data=("histories", dataset.sha256, " to ".join(histories.window)),
             files={DATA_FILE: to_file(dataset.parts), EVALUATION_FILE: evidence.to_file()},
             started_at=now,

@@ -136,3 +136,24 @@ def test_a_listener_s_rights(tmp_path: Path, on: Endpoints, engine: sa.Engine) -
         receipt = connection.execute(sa.text("SELECT requested_by FROM deletions")).scalar_one()
         left = connection.execute(sa.text("SELECT count(*) FROM users")).scalar_one()
     assert (receipt, left) == ("operator", 0)
+
+
+def test_a_run_is_reproduced_or_what_changed_is_said(
+    tmp_path: Path, on: Endpoints, engine: sa.Engine
+) -> None:
+    assert_one_line(run("reproduce", "nothing", home=tmp_path, servers=on), "no run nothing")
+    songs = tmp_path / "songs.csv"
+    lines = [f"{n},song {n},artist {n % 7},{n % 10 / 10}" for n in range(60)]
+    songs.write_text("\n".join(["track_id,track_name,artist_name,energy", *lines]) + "\n")
+    assert run("import", "catalogue", songs, home=tmp_path, servers=on).returncode == 0
+    trained = run("train", "audio_estimator", home=tmp_path, servers=on)
+    assert trained.returncode == 0, trained.stderr
+    run_id = trained.stdout.splitlines()[-1]
+    equal = run("reproduce", run_id, home=tmp_path, servers=on)
+    assert (equal.returncode, equal.stdout[:6]) == (0, "equal:"), equal.stderr
+    with engine.begin() as connection:
+        connection.execute(sa.text("DELETE FROM audio_features WHERE track_id = '7'"))
+    changed = run("reproduce", run_id, home=tmp_path, servers=on)
+    assert changed.returncode == 1
+    (line,) = changed.stdout.splitlines()
+    assert "audio_features: 59 rows where there were 60 (1 are gone)" in line

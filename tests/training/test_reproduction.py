@@ -39,6 +39,14 @@ KINDS: Mapping[str, ModelKind[Any]] = {
 }
 
 
+FIGURES = {
+    "scorer": ("weights", "calibration", "reliability_by_stage"),
+    "colisten": ("learning_curve",),
+    "qtable": ("qtable", "learning_curve"),
+    "audio_estimator": ("learning_curve",),
+}
+
+
 @pytest.fixture
 def trained(engine: sa.Engine, world: "World", registry: "Registry") -> dict[str, str]:
     """A run of each model, the scorer with co-listening to weigh; model -> run id."""
@@ -72,6 +80,8 @@ def test_runs_tell_what_they_are_come_out_again_and_name_what_changed(
     """One test, for the sake of one training of each."""
     for name, run_id in trained.items():
         check_run(registry, run_id)
+        for figure in FIGURES[name]:
+            assert registry.artifact(run_id, f"figures/{figure}.png").startswith(b"\x89PNG")
         check_loading(registry, engine, name, run_id, tmp_path)
     check_nobody_is_named(registry, trained, engine, tmp_path)
 
@@ -86,9 +96,10 @@ def test_runs_tell_what_they_are_come_out_again_and_name_what_changed(
     assert f"and is {'0' * 40}" in elsewhere.message
     check_planted_chance(trained["audio_estimator"], engine, registry)
 
-    # What comes in later is no part of it: a verdict, and a play after the last one.
+    # What comes in later is no part of it: a verdict, a play, a count.
     write(engine, [("later", "genre_a", 1.0, NOW + timedelta(hours=1))])
-    world.play("user001", 5, 200)
+    world.play("user001", 5, 20_000)
+    world.count_plays("user001", 59, 7, source="later")
     for run_id in trained.values():
         done = reproduce(engine, registry, run_id)
         assert done.equal, done.message
