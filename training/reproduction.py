@@ -17,7 +17,7 @@ from training.data_parts import DATA_FILE, Part, differences, from_file
 from training.errors import NothingTrainableError, RegistryError, TrainingError
 from training.packaging import model_sha256
 from training.rebuilding import REBUILDS, Rebuild
-from training.runs import CODE_TAG, MODEL_SHA256_TAG, MODEL_TAG, StoredRun
+from training.runs import CODE_TAG, MODEL_SHA256_TAG, MODEL_TAG, REPRODUCED_TAG, StoredRun
 
 REQUIREMENTS = "model/requirements.txt"
 
@@ -33,6 +33,10 @@ class Runs(Protocol):
         """Read one of a run's files."""
         ...
 
+    def tag_run(self, run_id: str, key: str, value: str) -> None:
+        """Write a tag of a run."""
+        ...
+
     def environment(self) -> list[str]:
         """Return the libraries in use, as `name==version`."""
         ...
@@ -40,10 +44,17 @@ class Runs(Protocol):
 
 @dataclass(frozen=True)
 class Reproduction:
-    """Whether a run's model came out again, and one line that says so or what differs."""
+    """Whether a run's model came out again, and one line that says so or what differs.
+
+    Attributes
+    ----------
+    blames_the_fit
+        The same data, code and libraries gave another model: chance decides in the fit.
+    """
 
     equal: bool
     message: str
+    blames_the_fit: bool = False
 
 
 def reproduce(
@@ -102,7 +113,18 @@ def reproduce(
         False,
         f"not equal: {kind} of run {run_id} was {expected[:12]} and comes out as {found[:12]} from"
         f" the same data, parameters and seed{notes or '; so the fit itself depends on chance'}",
+        blames_the_fit=not notes,
     )
+
+
+def note(registry: Runs, run_id: str, done: Reproduction) -> None:
+    """Tag the run as reproduced or not, for the gate `reproducible`.
+
+    Nothing is written where the data, the code or the libraries changed: that says nothing of the
+    fit.
+    """
+    if done.equal or done.blames_the_fit:
+        registry.tag_run(run_id, REPRODUCED_TAG, "yes" if done.equal else "no")
 
 
 def _rows(parts: Mapping[str, Part]) -> int:

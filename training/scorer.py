@@ -114,7 +114,7 @@ def train_scorer(
         )
         say("drawing")
         drawn = _choices(dataset, dataset.test[:MOST], now, colisten_for, add_relevant=False)
-        figures, calibration = scorer_figures(scorer, served, drawn)
+        figures, calibration = scorer_figures(scorer, served, drawn, groups=evidence.groups)
     barred = barred_rows_used(engine, dataset)
     say("registering the version")
     seconds = timer() - began

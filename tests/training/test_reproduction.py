@@ -21,10 +21,11 @@ from training.audio_estimator import train_audio_estimator
 from training.colisten_run import train_colisten
 from training.data_parts import DATA_FILE
 from training.errors import RegistryError, TrainingError
+from training.gates import Case, Margins, findings
 from training.model_kind import ModelKind
 from training.qtables import train_qtable
 from training.rebuilding import REBUILDS, Files, Rebuilt
-from training.reproduction import reproduce
+from training.reproduction import note, reproduce
 from training.runs import MODEL_SHA256_TAG, MODEL_TAG, StoredRun
 from training.scorer import train_scorer
 
@@ -199,6 +200,10 @@ def check_planted_chance(run_id: str, engine: sa.Engine, registry: "Registry") -
     done = reproduce(engine, registry, run_id, rebuilds={"audio_estimator": unseeded})
     assert not done.equal
     assert "from the same data, parameters and seed" in done.message
+    note(registry, run_id, done)
+    run, version = registry.run(run_id), registry.versions("audio_estimator")[0]
+    found = findings(Case(version, None, run.metrics, run.tags, Margins()))
+    assert [one.gate for one in found if not one.passed] == ["reproducible"]
 
 
 def test_what_cannot_be_repeated_is_said(engine: sa.Engine, registry: "Registry") -> None:
