@@ -42,6 +42,10 @@ class Run:
         (name, hash, window) of the rows that it was trained on; None: it was trained on none.
     started_at, seconds
         None: as it is logged.
+    parent
+        The id of the run that it is a part of, as a trial is of a search.
+    files
+        Further files: path -> content.
     """
 
     name: str
@@ -52,6 +56,37 @@ class Run:
     data: tuple[str, str, str] | None = None
     started_at: datetime | None = None
     seconds: float = 0.0
+    parent: str | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+DATA_TAG = "data_sha256"
+"""Tag: the hash of the rows that a model was fitted to."""
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """What is read back of a run.
+
+    Attributes
+    ----------
+    status
+        RUNNING, FINISHED or FAILED.
+    data
+        (name, hash, window) of the rows that it was trained on; None: it was trained on none.
+    seconds
+        How long it took; 0 where it has not ended.
+    """
+
+    run_id: str
+    name: str
+    status: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    data: tuple[str, str, str] | None
+    started_at: datetime | None
+    seconds: float
 
 
 @dataclass(frozen=True)
