@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from recommender.audio import FEATURES, FloatArray, audio_rows
 from recommender.tracks import IndexArray
+from training.content_hash import content_hash
 from training.errors import NothingTrainableError
-from training.histories import content_hash
 
 FEWEST = 50
 

@@ -1,8 +1,8 @@
 """The conditional logit behind the weights: its likelihood, its maximum, and its bootstrap.
 
 Of the rows of a list l, each shown for m_i candidates, row i is chosen with
-P_i = m_i exp(theta . x_i) / sum_j in l m_j exp(theta . x_j). With targets t >= 0 (1 for a chosen row,
-more where the choice was less likely to be seen) and T_l their sum over a list,
+P_i = m_i exp(theta . x_i) / sum_j in l m_j exp(theta . x_j). With targets t >= 0 (1 for a chosen
+row, more where the choice was less likely to be seen),
 
     loss(theta) = - sum_i m_i t_i log P_i / sum_i m_i t_i + ridge |theta|^2,     theta >= 0,
 
@@ -53,7 +53,7 @@ class Lists:
 
     @property
     def listeners(self) -> int:
-        """u."""
+        """U."""
         return int(self.listener.max()) + 1 if len(self.listener) else 0
 
     def blocks(self) -> Iterator[tuple[slice, slice]]:

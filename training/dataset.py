@@ -115,15 +115,21 @@ class Dataset:
             yield Example(holdout.history.user_id, listener, np.sort(relevant))
 
 
-def read_dataset(engine: sa.Engine, *, seed: int) -> Dataset:
-    """Read everything that may be used, and hide a part of every listener.
+def read_dataset(
+    engine: sa.Engine,
+    *,
+    seed: int,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> Dataset:
+    """Read everything that may be used of a window, and hide a part of every listener.
 
     Raises
     ------
     NothingTrainableError
         No row may be used, or no listener has five artists of the catalogue.
     """
-    histories = read_histories(engine)
+    histories = read_histories(engine, since=since, until=until)
     catalogue = load_trainable_catalogue(engine)
     in_catalogue = frozenset(key.decode() for key in catalogue.artist_keys.tolist())
     holdouts = [

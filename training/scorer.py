@@ -11,19 +11,32 @@ import sqlalchemy as sa
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from recommender.cold_start import Stage
-from recommender.scoring import PRIOR, Scorer
-from training.choices import CANDIDATES, Choices, choices_of
+from recommender.scoring import Scorer
+from training.challenger import challenger_gain
+from training.choices import CANDIDATES, Choices, choices_of, rows_of
 from training.code_version import code_version
 from training.crossfit import cross_fitted
 from training.dataset import ColistenFor, Dataset, Holdout, read_dataset
 from training.evaluation import K, compare, evaluate
 from training.figures import weights_figure
+from training.fitting import Evidence, FitSettings, enough_impressions, fit_evidence
 from training.histories import stage_today
+from training.holdout import is_test
+from training.impressions import Impressions, read_impressions
 from training.intervals import Interval
 from training.packaging import sha256
-from training.runs import BASELINE, COLISTEN, COLISTEN_TAG, FITTED_FROM_TAG, HISTORIES, SCORER, Run
+from training.runs import (
+    BASELINE,
+    COLISTEN,
+    COLISTEN_TAG,
+    FITTED_FROM_TAG,
+    HISTORIES,
+    IMPRESSIONS,
+    SCORER,
+    Run,
+)
 from training.scorer_flavour import KIND
-from training.weights import RIDGE, SHRINKAGE, StageWeights, fit_scorer
+from training.weights import RESAMPLES, SHRINKAGE
 
 if TYPE_CHECKING:  # importing it takes seconds
     from training.registry import Registry
@@ -65,6 +78,10 @@ def train_scorer(
     seed: int = 7,
     now: datetime,
     shrinkage: float = SHRINKAGE,
+    settings: FitSettings | None = None,
+    evidence_from: Evidence = Evidence.AUTO,
+    since: datetime | None = None,
+    until: datetime | None = None,
     progress: Progress | None = None,
     timer: Callable[[], float] = time.perf_counter,
 ) -> TrainedRun:
@@ -74,6 +91,13 @@ def train_scorer(
 
     Parameters
     ----------
+    shrinkage
+        Of the settings, where those are not given whole.
+    evidence_from
+        What the weights are fitted to.
+    since, until
+        The data window: plays and impressions from then on and before then. None: no bound, for
+        impressions `now`.
     progress
         Gets one line before each step.
 
@@ -88,7 +112,14 @@ def train_scorer(
     champion = registry.champion(SCORER) or registry.version(SCORER, 1)
     served = registry.load(KIND, champion.number)
     say("reading histories")
-    dataset = read_dataset(engine, seed=seed)
+    settings = settings or FitSettings(shrinkage=shrinkage)
+    dataset = read_dataset(engine, seed=seed, since=since, until=until)
+    impressions = read_impressions(engine, since=since, until=until or now)
+
+    def may_fit(user_id: str) -> bool:
+        return not is_test(user_id, seed)
+
+    use_impressions = enough_impressions(impressions, evidence_from, is_wanted=may_fit)
     # One thread: sums in another order would differ in their last bits.
     with threadpool_limits(limits=1):
         colisten = registry.champion(COLISTEN)
@@ -97,10 +128,19 @@ def train_scorer(
             say("fitting co-listening without the listeners that it judges")
             colisten_for = cross_fitted(dataset, seed=seed)
         say(f"fitting weights to {len(dataset.fit)} listeners")
-        scorer, fitted = fit_scorer(
-            _choices(dataset, dataset.fit, now, colisten_for, add_relevant=True),
-            PRIOR,
-            shrinkage=shrinkage,
+        choices = _choices(dataset, dataset.fit, now, colisten_for, add_relevant=True)
+        fit = fit_evidence(
+            {stage: rows_of(choices[stage]) for stage in Stage},
+            impressions if use_impressions else None,
+            settings=settings,
+            is_wanted=may_fit,
+            resamples=RESAMPLES,
+            seed=seed,
+        )
+        scorer = fit.scorer
+        say("fitting the challenger, to see what a sum leaves out")
+        left = challenger_gain(
+            fit.rows, fit.prior, shrinkage=settings.shrinkage, ridge=settings.ridge, seed=seed
         )
         say(f"testing them on {len(dataset.test)} others")
         results = evaluate(
@@ -113,31 +153,38 @@ def train_scorer(
     seconds = timer() - began
     digest = sha256(scorer.to_json().encode())
     histories = dataset.histories
-    evidence = {FITTED_FROM_TAG: HISTORIES, BASELINE: str(champion.number)}
+    data = _data(dataset, impressions if use_impressions else None)
+    refused = _refused(dataset, impressions)
+    evidence = {FITTED_FROM_TAG: fit.fitted_from, BASELINE: str(champion.number)}
     if colisten is not None:
         evidence[COLISTEN_TAG] = str(colisten.number)
     version = registry.log_run(
         Run(
             name=f"scorer seed {seed}",
-            params={
+            params=fit.params()
+            | {
                 "seed": seed,
-                "shrinkage": shrinkage,
-                "ridge": RIDGE,
                 "candidates": CANDIDATES,
                 "k": K,
                 "data_from": histories.window[0],
                 "data_to": histories.window[1],
+                "since": since.isoformat() if since else "",
+                "until": (until or now).isoformat() if until or use_impressions else "",
+                "evidence_from": evidence_from.value,
             },
-            metrics=_flat(metrics) | _facts(dataset, scorer, fitted) | {"seconds": seconds},
+            metrics=_flat(metrics | left)
+            | fit.metrics()
+            | _facts(dataset, impressions, refused)
+            | {"seconds": seconds},
             tags=evidence
             | {
-                "data_sha256": histories.sha256,
+                "data_sha256": data[1],
                 "code_version": code_version(Path(__file__).parent),
                 "scorer_sha256": digest,
-                "refused": ", ".join(f"{n} {name}" for name, n in histories.refused.items()),
+                "refused": ", ".join(f"{n} {name}" for name, n in refused.items()),
             },
             figures={"weights.png": weights_figure(scorer, served)},
-            data=("histories", histories.sha256, " to ".join(histories.window)),
+            data=data,
             started_at=now,
             seconds=seconds,
         ),
@@ -150,7 +197,7 @@ def train_scorer(
         version=version.number,
         scorer=scorer,
         metrics=metrics,
-        refused=histories.refused,
+        refused=refused,
         listeners_fit=len(dataset.fit),
         listeners_test=len(dataset.test),
         sha256=digest,
@@ -183,17 +230,29 @@ def _flat(metrics: Mapping[str, Interval]) -> dict[str, float]:
     return flat
 
 
+def _data(dataset: Dataset, impressions: Impressions | None) -> tuple[str, str, str]:
+    """Return the name, the hash and the window of what the weights were fitted to."""
+    histories = dataset.histories
+    if impressions is None:
+        return HISTORIES, histories.sha256, " to ".join(histories.window)
+    both = f"{impressions.sha256} {histories.sha256}".encode()
+    return f"{IMPRESSIONS} and {HISTORIES}", sha256(both), " to ".join(impressions.window)
+
+
+def _refused(dataset: Dataset, impressions: Impressions) -> dict[str, int]:
+    """Return 'table from source' -> rows, impressions apart from the tables that bar them."""
+    barred = {f"impressions barred by {name}": n for name, n in impressions.refused.items()}
+    return dict(dataset.histories.refused) | barred
+
+
 def _facts(
-    dataset: Dataset, scorer: Scorer, fitted: Mapping[Stage, StageWeights]
+    dataset: Dataset, impressions: Impressions, refused: Mapping[str, int]
 ) -> dict[str, float]:
-    facts = {
+    return {
         "listeners_fit": float(len(dataset.fit)),
         "listeners_test": float(len(dataset.test)),
         "rows": float(dataset.histories.rows),
-        "rows_refused": float(sum(dataset.histories.refused.values())),
+        "impressions": float(len(impressions)),
+        "listeners_who_liked": float(impressions.listeners_who_liked),
+        "rows_refused": float(sum(refused.values())),
     }
-    for stage in Stage:
-        facts[f"{stage}/listeners_fit"] = float(fitted[stage].n_listeners_)
-        for key, weight in scorer.weights[stage].items():
-            facts[f"{stage}/weight_{key}"] = weight
-    return facts

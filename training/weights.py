@@ -17,7 +17,7 @@ from recommender.cold_start import Stage
 from recommender.scoring import Scorer, Weights
 from training.choices import ChoiceRows, Choices, rows_of
 from training.conditional_logit import Lists, maximise, resampled
-from training.list_metrics import ndcg_by_list
+from training.row_metrics import ndcg_by_list
 
 SHRINKAGE = 50.0
 """The prior counts as much as this many listeners."""

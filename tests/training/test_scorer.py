@@ -1,15 +1,21 @@
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
+from impression_log import START, Log
 
+from features.rights import delete_rows
 from recommender.cold_start import Stage
+from recommender.components import KEYS
 from recommender.scoring import PRIOR
 from training.choices import choices_of
 from training.dataset import read_dataset
 from training.evaluation import GAIN
+from training.fitting import Evidence
+from training.histories import read_histories
 from training.promotion import promote
 from training.runs import SCORER
 from training.scorer import TrainedRun, train_scorer
@@ -86,6 +92,64 @@ def test_a_run_is_complete_and_repeatable(
     assert champion.number == 2
     assert promote(registry, SCORER, 3).gate == "evidence"
     assert "decision.1" in registry.version(SCORER, 3).tags
+
+
+def test_a_deleted_listener_is_gone_from_the_next_run(
+    engine: sa.Engine, world: "World", registry: "Registry"
+) -> None:
+    world.plant(follows="popularity", listeners=50)
+    before = train_scorer(engine, registry, seed=7, now=NOW)
+    someone = read_dataset(engine, seed=7).fit[0].history.user_id
+    with engine.begin() as connection:
+        delete_rows(connection, someone)
+    after = train_scorer(engine, registry, seed=7, now=NOW)
+    then, now = registry.run(before.run_id), registry.run(after.run_id)
+    assert now.tags["data_sha256"] != then.tags["data_sha256"]
+    assert now.metrics["listeners_fit"] == then.metrics["listeners_fit"] - 1
+    dataset = read_dataset(engine, seed=7)
+    assert someone not in {h.history.user_id for h in [*dataset.fit, *dataset.test]}
+    assert now.params["fitted_from"] == "histories"
+    for name in ("challenger_gain_ndcg_10", "month_2_plus/weight_popularity"):
+        assert now.metrics[f"{name}_low"] <= now.metrics[name] <= now.metrics[f"{name}_high"]
+
+
+def test_impressions_teach_what_histories_do_not(
+    engine: sa.Engine, world: "World", registry: "Registry"
+) -> None:
+    world.plant(follows="popularity", listeners=90)
+    log, rng = Log(engine), np.random.default_rng(1)
+    for number in range(90):
+        user = f"user{number:03}"
+        for _ in range(2):
+            tracks = rng.permutation(60)[:8].tolist()
+            values = {key: rng.uniform(size=8).round(3).tolist() for key in KEYS}
+            shown = log.show(user, START, tracks, components=values)
+            best = int(np.argmax(values["novelty"]))  # the least known is what they like
+            log.say(user, shown, tracks[best], START + timedelta(hours=1))
+    run = train_scorer(engine, registry, seed=7, now=NOW, evidence_from=Evidence.AUTO)
+    stored = registry.run(run.run_id)
+    assert stored.tags["fitted_from"] == "impressions"
+    assert stored.data is not None
+    assert stored.data[0] == "impressions and histories"
+    assert stored.metrics["impressions"] == 90 * 2 * 8
+    other = train_scorer(engine, registry, seed=7, now=NOW, evidence_from=Evidence.HISTORIES)
+    assert registry.run(other.run_id).tags["fitted_from"] == "histories"
+    # Their counts came later: when they were shown something, they were new.
+    for stage in (Stage.WEEK_2_4, Stage.MONTH_2_PLUS):
+        assert run.scorer.weights[stage] == other.scorer.weights[stage]
+    learned, before = (r.scorer.weights[Stage.WEEK_1]["novelty"] for r in (run, other))
+    assert learned > before + 0.3
+
+
+def test_a_window_is_kept_to(engine: sa.Engine, world: "World") -> None:
+    world.add_listener("ada")
+    for number in range(10):
+        world.add_artist(number, np.full(7, 0.5), 50)
+        world.play("ada", number, day=number)
+    since, until = (datetime(2026, 1, day, tzinfo=UTC) for day in (3, 6))
+    histories = read_histories(engine, since=since, until=until)
+    assert histories.window == ("2026-01-03", "2026-01-05")
+    assert histories.rows == 3
 
 
 def test_personality_that_nobody_stated_keeps_its_weight(engine: sa.Engine, world: "World") -> None:

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,8 +11,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from recommender.cold_start import Stage
 from recommender.components import KEYS, STATIC
-from recommender.scoring import PRIOR, Scorer
-from recommender.scoring import Weights
+from recommender.scoring import PRIOR, Scorer, Weights
 from training.conditional_logit import Lists, maximise, refitted, resampled
 from training.weights import RIDGE, StageWeights, fit_scorer
 
@@ -33,7 +34,7 @@ def planted(
     return x.reshape(-1, len(COLUMNS)), chosen.ravel(), np.repeat(np.arange(listeners), 40)
 
 
-def fitted(rows: Rows, prior: Weights = PRIOR_WEIGHTS, **params: float) -> StageWeights:
+def fitted(rows: Rows, prior: Weights = PRIOR_WEIGHTS, **params: Any) -> StageWeights:
     x, chosen, listener = rows
     return StageWeights(prior, columns=tuple(COLUMNS), **params).fit(x, chosen, groups=listener)
 

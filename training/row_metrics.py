@@ -44,7 +44,9 @@ def ndcg_by_list(
         is_new[1:] = (ranked[1:] != ranked[:-1]) | (which[1:] != which[:-1])
         ties = np.cumsum(is_new) - 1
         shared = np.bincount(ties, gain[order]) / np.bincount(ties)
-        return np.bincount(which, shared[ties] * discount, minlength=len(starts))
+        summed: FloatArray = np.zeros(len(starts))
+        np.add.at(summed, which, shared[ties] * discount)
+        return summed
 
     best = dcg(gain)
     return np.divide(dcg(score), best, out=np.zeros(len(starts)), where=best > 0)
