@@ -17,6 +17,7 @@ from pipelines.commands import (
     imports,
     models,
     rights,
+    search,
     servers,
     service,
     simulate,
@@ -36,6 +37,7 @@ app = typer.Typer(
 app.add_typer(imports.app, name="import")
 app.add_typer(features.app, name="features")
 app.add_typer(train.app, name="train")
+app.add_typer(search.app, name="search")
 for command in (
     servers.up,
     servers.down,

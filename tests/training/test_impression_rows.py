@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from planted_impressions import plant_impressions
 
 from recommender.cold_start import Stage
 from recommender.components import KEYS
@@ -16,6 +15,7 @@ from training.examination import CLIP, PRIOR_ETA, PRIOR_SD, Examination, examine
 from training.fitting import Evidence, FitSettings, enough_impressions, fit_evidence
 from training.impression_rows import Correction, impression_rows
 from training.impressions import FEWEST_LISTENERS, STAGES, Impressions
+from training.simulation.shown_lists import plant_impressions
 from training.weights import fit_stage
 
 WANTED = {"history": 0.2, "popularity": 0.5, "novelty": 0.3}
