@@ -20,10 +20,17 @@ def plant_impressions(
     explored_each: int = 5,
     strength: float = 5.0,
 ) -> Impressions:
-    """Lists by `shown_by`, every so manieth place drawn; liked with k^-eta exp(theta . x) / most.
+    """Return lists ranked by other weights than those that listeners like by.
 
-    theta = strength x truth: like what stands at place k with a chance that is exactly the
-    position-based model's.
+    Every `explored_each`-th place is drawn from all candidates that are left. What stands at place
+    k is liked with k^-eta exp(strength truth . (x - 1)): the position-based model, exactly.
+
+    Parameters
+    ----------
+    truth, shown_by
+        Key -> weight; components are uniform in [0, 1] and independent.
+    listeners, lists, places
+        So many lists for each listener, of so many places.
     """
     rng = np.random.default_rng(seed)
     theta = strength * np.array([truth.get(key, 0.0) for key in KEYS])
