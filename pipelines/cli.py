@@ -13,6 +13,7 @@ from features.settings import SettingsError
 from features.sources.errors import SourceError
 from pipelines.commands import (
     doctor,
+    experiments,
     features,
     imports,
     models,
@@ -42,6 +43,10 @@ for command in (
     servers.up,
     servers.down,
     models.promote,
+    models.rollback,
+    models.promotions,
+    models.compare,
+    experiments.reproduce,
     service.serve,
     service.token,
     service.demo,

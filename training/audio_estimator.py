@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from recommender.audio import FEATURES, FloatArray
-from recommender.audio_estimator import COEFFICIENTS_FILE, DESCRIPTION_FILE, AudioEstimator
+from recommender.audio_estimator import AudioEstimator
 from training.audio_estimator_flavour import KIND
 from training.audio_examples import AudioExamples, read_examples
 from training.audio_fit import RIDGE, artist_means, fit
 from training.code_version import code_version
+from training.data_parts import DATA_FILE, to_file
 from training.holdout import draw_of
 from training.intervals import Interval, bootstrap
-from training.packaging import sha256
 from training.runs import CHAMPION, Run
 
 if TYPE_CHECKING:  # importing it takes seconds
@@ -79,27 +79,31 @@ def train_audio_estimator(
     with threadpool_limits(limits=1):  # sums in another order would differ in their last bits
         metrics = out_of_fold(examples, seed)
         estimator = fit(examples.audio, examples.artist, examples.genres)
-    files = estimator.to_files()
-    digest = sha256(files[DESCRIPTION_FILE] + files[COEFFICIENTS_FILE])
     seconds = timer() - began
     version = registry.log_run(
         Run(
             name=f"audio_estimator seed {seed}",
-            params={"seed": seed, "ridge": RIDGE, "folds": FOLDS, "genres": len(estimator.genres)},
+            params={
+                "seed": seed,
+                "now": now.isoformat(),
+                "ridge": RIDGE,
+                "folds": FOLDS,
+                "genres": len(estimator.genres),
+            },
             metrics=_flat(metrics) | {"tracks": float(len(examples)), "seconds": seconds},
             tags={
                 "data_sha256": examples.sha256,
                 "code_version": code_version(Path(__file__).parent),
-                "model_sha256": digest,
                 "refused": ", ".join(f"{n} {name}" for name, n in examples.refused.items()),
             },
             data=("audio_features", examples.sha256, "as they are"),
+            files={DATA_FILE: to_file(examples.parts)},
             started_at=now,
             seconds=seconds,
         ),
         KIND,
         estimator,
-        {"model_sha256": digest},
+        {},
     )
     gain = metrics["gain_mae"]
     promoted = gain.low > 0

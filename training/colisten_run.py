@@ -17,6 +17,7 @@ from recommender.grain import Grain
 from training.code_version import code_version
 from training.colisten import fit_colisten
 from training.crossfit import listening_of
+from training.data_parts import DATA_FILE, to_file
 from training.dataset import Dataset, Holdout, read_dataset, visible
 from training.evaluation import GAIN, K, ndcg
 from training.grains import fit_grain
@@ -74,11 +75,7 @@ def train_colisten(
         say(f"testing on {len(dataset.test)} listeners")
         metrics = worth(dataset, seed=seed)
         say(f"fitting to {len(histories.listeners)} listeners")
-        colisten = fit_colisten(
-            [listening_of(one) for one in histories.listeners],
-            lambda _: dataset.catalogue,
-            seed=seed,
-        )
+        colisten = fit_to(dataset, seed=seed)
     say("registering the version")
     champion = registry.champion(COLISTEN)
     files = colisten.to_files()
@@ -102,6 +99,8 @@ def train_colisten(
             name=f"colisten seed {seed}",
             params={
                 "seed": seed,
+                "now": now.isoformat(),
+                "until": histories.last.isoformat() if histories.last else "undated",
                 "k": K,
                 "artists": len(colisten.artists),
                 "tracks": len(colisten.tracks),
@@ -111,12 +110,13 @@ def train_colisten(
             metrics=flat,
             tags=evidence
             | {
-                "data_sha256": histories.sha256,
+                "data_sha256": dataset.sha256,
                 "code_version": code_version(Path(__file__).parent),
                 "colisten_sha256": digest,
                 "refused": ", ".join(f"{n} {name}" for name, n in histories.refused.items()),
             },
-            data=("histories", histories.sha256, " to ".join(histories.window)),
+            data=("histories", dataset.sha256, " to ".join(histories.window)),
+            files={DATA_FILE: to_file(dataset.parts)},
             started_at=now,
             seconds=seconds,
         ),
@@ -125,6 +125,12 @@ def train_colisten(
         evidence,
     )
     return TrainedColisten(version.run_id, version.number, colisten, metrics, digest, seconds)
+
+
+def fit_to(dataset: Dataset, *, seed: int) -> Colisten:
+    """Return the model of everybody in a data set."""
+    listenings = [listening_of(one) for one in dataset.histories.listeners]
+    return fit_colisten(listenings, lambda _: dataset.catalogue, seed=seed)
 
 
 def worth(dataset: Dataset, *, seed: int) -> dict[str, Interval]:

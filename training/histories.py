@@ -12,7 +12,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from recommender.cold_start import Stage, account_age_days, stage_of
-from training.content_hash import content_hash
+from training.data_parts import Part, hash_of, part_of
 from training.errors import NothingTrainableError
 
 _PLAYS = sa.text(
@@ -20,15 +20,14 @@ _PLAYS = sa.text(
     SELECT p.user_id, p.track_id, t.artist_key, p.played_at, p.ms_played, p.source
     FROM plays p JOIN tracks t USING (track_id)
     WHERE p.trainable AND t.trainable
-      AND (CAST(:since AS timestamptz) IS NULL OR p.played_at >= :since)
-      AND (CAST(:until AS timestamptz) IS NULL OR p.played_at < :until)
+      AND p.played_at >= coalesce(:since, '-infinity'::timestamptz)
+      AND p.played_at <= coalesce(:until, 'infinity'::timestamptz)
     ORDER BY p.user_id COLLATE "C", p.played_at, p.track_id COLLATE "C"
     """
 )
 _ARTIST_PLAYS = sa.text(
     """
-    SELECT user_id, artist_key, play_count, source FROM artist_plays
-    WHERE trainable AND (CAST(:until AS timestamptz) IS NULL OR imported_at < :until)
+    SELECT user_id, artist_key, play_count, source FROM artist_plays WHERE trainable
     ORDER BY user_id COLLATE "C", artist_key COLLATE "C", source COLLATE "C"
     """
 )
@@ -96,17 +95,26 @@ class Histories:
         How many rows of plays and artist_plays they are made of.
     refused
         'table from source' -> rows left out because they may not be trained on.
-    sha256
-        Of the rows, sorted: the same rows give the same hash, however they came in.
+    parts
+        The rows' number and hash by table, sorted: the same rows give the same, however they came
+        in.
     window
         The first and the last day of dated plays, 'undated' where there are none.
+    last
+        When the last play was.
     """
 
     listeners: Sequence[History]
     rows: int
     refused: Mapping[str, int]
-    sha256: str
+    parts: Mapping[str, Part]
     window: tuple[str, str]
+    last: datetime | None
+
+    @property
+    def sha256(self) -> str:
+        """Of all parts."""
+        return hash_of(self.parts)
 
 
 def read_histories(
@@ -117,8 +125,7 @@ def read_histories(
     Parameters
     ----------
     since, until
-        Plays from then on and before then; undated counts that were imported before `until`.
-        None: no bound.
+        Of dated plays, both included; counts without dates are read whole. None: no bound.
 
     Raises
     ------
@@ -127,9 +134,8 @@ def read_histories(
     """
     # One snapshot: an import that runs meanwhile is in all of the answers or in none.
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
-        asked = {"since": since, "until": until}
-        plays = connection.execute(_PLAYS, asked).all()
-        counts = connection.execute(_ARTIST_PLAYS, {"until": until}).all()
+        plays = connection.execute(_PLAYS, {"since": since, "until": until}).all()
+        counts = connection.execute(_ARTIST_PLAYS).all()
         traits = {user: dict(values) for user, values in connection.execute(_TRAITS)}
         refused = {f"{table} from {source}": n for table, source, n in connection.execute(_REFUSED)}
     if not plays and not counts:
@@ -154,8 +160,15 @@ def read_histories(
         ],
         rows=len(plays) + len(counts),
         refused=dict(sorted(refused.items())),
-        sha256=content_hash([*plays, *counts]),
+        parts={
+            "plays": part_of(plays),
+            "artist_plays": part_of(counts),
+            "personality_features": part_of(
+                [(user, *sorted(traits[user].items())) for user in users if user in traits]
+            ),
+        },
         window=_window([row.played_at for row in plays]),
+        last=max((row.played_at for row in plays), default=None),
     )
 
 

@@ -19,7 +19,7 @@ from recommender.audio import FloatArray
 from recommender.cold_start import Stage, account_age_days, stage_of
 from recommender.components import KEYS
 from recommender.tracks import IndexArray
-from training.content_hash import ContentHash
+from training.data_parts import ContentHash, Part
 
 OUTCOME_DAYS = 2
 """A list is served for one day; what is said of it later is not counted."""
@@ -121,6 +121,11 @@ class Impressions:
     def __len__(self) -> int:
         """Return n."""
         return len(self.reward)
+
+    @property
+    def part(self) -> Part:
+        """What a run says of these rows."""
+        return Part(len(self), self.sha256)
 
     @property
     def is_liked(self) -> NDArray[np.bool_]:

@@ -20,6 +20,7 @@ from recommender.audio import FloatArray
 from recommender.pooled import Pairs, Sums, split
 from recommender.qtable import QTable
 from training.code_version import code_version
+from training.data_parts import DATA_FILE, Part, content_hash, hash_of, to_file
 from training.errors import NothingTrainableError, TrainingError
 from training.evaluation import GAIN
 from training.intervals import Interval, bootstrap
@@ -39,6 +40,9 @@ TEST_SHARE = 5
 """One listener of so many is tested on."""
 TEST_EVENTS = 20
 """First feedbacks of a listener that are predicted."""
+
+SEED = 7
+"""Of the gain's interval; the table itself has no chance in it."""
 
 _SUMS = sa.text(
     """
@@ -77,6 +81,20 @@ _FACTS = sa.text(
     SELECT count(*) FILTER (WHERE trainable), count(DISTINCT user_id) FILTER (WHERE trainable),
            min(received_at) FILTER (WHERE trainable), max(received_at) FILTER (WHERE trainable)
     FROM music_interactions WHERE received_at < :now
+    """
+)
+# Sums do not depend on an order, which would cost a sort of the whole log.
+_PARTS = sa.text(
+    """
+    SELECT source, count(*), sum(('x' || left(hash, 16))::bit(64)::bigint),
+           sum(('x' || right(hash, 16))::bit(64)::bigint)
+    FROM (
+        SELECT source, md5(concat_ws('|', event_id, user_id, episode, state, reward,
+                                     extract(epoch FROM occurred_at),
+                                     extract(epoch FROM received_at))) AS hash
+        FROM music_interactions WHERE trainable AND received_at < :now
+    ) AS hashed
+    GROUP BY source
     """
 )
 _REFUSED = sa.text(
@@ -159,6 +177,17 @@ def consolidate(
     return whole, sum(used for _, used in parts)
 
 
+def read_parts(engine: sa.Engine, *, now: datetime) -> dict[str, Part]:
+    """Return the number and hash of the log's rows before `now` by the source that they came from.
+
+    The hash is that of two sums over the halves of each row's MD5: it finds rows that went or came,
+    and is no protection against somebody who forges them.
+    """
+    with engine.connect() as connection:
+        rows = connection.execute(_PARTS, {"now": now}).all()
+    return {f"music_interactions from {row[0]}": Part(row[1], content_hash([row])) for row in rows}
+
+
 def train_qtable(
     engine: sa.Engine,
     registry: "Registry",
@@ -187,6 +216,7 @@ def train_qtable(
             f"no feedback may be trained on ({sum(refused.values())} rows are barred): let"
             " listeners say something, or import interactions"
         )
+    parts = read_parts(engine, now=now)
     table, used = consolidate(engine, now=now, half_life_days=half_life_days)
     champion = registry.champion(QTABLE)
     baseline = registry.load(KIND, champion.number) if champion else QTable()
@@ -200,6 +230,8 @@ def train_qtable(
         Run(
             name="qtable",
             params={
+                "seed": SEED,
+                "now": now.isoformat(),
                 "half_life_days": half_life_days,
                 "visits_per_day": pooled.VISITS_PER_DAY,
                 "data_from": window[0],
@@ -220,12 +252,13 @@ def train_qtable(
             },
             tags=evidence
             | {
-                "data_sha256": digest,
+                "data_sha256": hash_of(parts),
                 "qtable_sha256": digest,
                 "code_version": code_version(Path(__file__).parent),
                 "refused": ", ".join(f"{n} from {source}" for source, n in refused.items()),
             },
-            data=("music_interactions", digest, " to ".join(window)),
+            data=("music_interactions", hash_of(parts), " to ".join(window)),
+            files={DATA_FILE: to_file(parts)},
             started_at=now,
             seconds=seconds,
         ),
@@ -262,7 +295,7 @@ def _gain(
     if not logs:
         return Interval(0.0, 0.0, 0.0), 0
     gains = squared_errors(baseline, logs.values()) - squared_errors(table, logs.values())
-    return bootstrap(gains, seed=7), len(logs)
+    return bootstrap(gains, seed=SEED), len(logs)
 
 
 def squared_errors(table: QTable, logs: Iterable[list[tuple[str, float]]]) -> FloatArray:

@@ -12,15 +12,17 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from recommender.cold_start import Stage
 from recommender.scoring import Scorer
+from training.barred_rows import BARRED_ROWS_USED, barred_rows_used
 from training.challenger import challenger_gain
 from training.choices import CANDIDATES, Choices, choices_of, rows_of
 from training.code_version import code_version
 from training.crossfit import cross_fitted
+from training.data_parts import DATA_FILE, Part, hash_of, to_file
 from training.dataset import ColistenFor, Dataset, Holdout, read_dataset
-from training.evaluation import K, compare, evaluate
+from training.evaluation import K
+from training.evidence import EVALUATION_FILE, evidence_of
 from training.figures import weights_figure
-from training.fitting import Evidence, FitSettings, enough_impressions, fit_evidence
-from training.histories import stage_today
+from training.fitting import Evidence, FitSettings, Fitted, enough_impressions, fit_evidence
 from training.holdout import is_test
 from training.impressions import Impressions, read_impressions
 from training.intervals import Interval
@@ -53,7 +55,7 @@ class TrainedRun:
     version
         The number of the registered version.
     metrics
-        Name -> interval, see `training.evaluation.compare`.
+        Name -> interval, see `training.evidence.evidence_of`.
     refused
         'table from source' -> rows that may not be trained on.
     sha256
@@ -96,8 +98,8 @@ def train_scorer(
     evidence_from
         What the weights are fitted to.
     since, until
-        The data window: plays and impressions from then on and before then. None: no bound, for
-        impressions `now`.
+        The data window: plays and impressions from then on and up to then. None: no bound; for
+        impressions, `now`.
     progress
         Gets one line before each step.
 
@@ -112,97 +114,147 @@ def train_scorer(
     champion = registry.champion(SCORER) or registry.version(SCORER, 1)
     served = registry.load(KIND, champion.number)
     say("reading histories")
-    settings = settings or FitSettings(shrinkage=shrinkage)
     dataset = read_dataset(engine, seed=seed, since=since, until=until)
     impressions = read_impressions(engine, since=since, until=until or now)
-
-    def may_fit(user_id: str) -> bool:
-        return not is_test(user_id, seed)
-
-    use_impressions = enough_impressions(impressions, evidence_from, is_wanted=may_fit)
+    is_enough = enough_impressions(
+        impressions, evidence_from, is_wanted=lambda user: not is_test(user, seed)
+    )
+    used = impressions if is_enough else None
     # One thread: sums in another order would differ in their last bits.
     with threadpool_limits(limits=1):
         colisten = registry.champion(COLISTEN)
-        colisten_for = None
-        if colisten is not None:  # the champion has seen what is hidden here
-            say("fitting co-listening without the listeners that it judges")
-            colisten_for = cross_fitted(dataset, seed=seed)
-        say(f"fitting weights to {len(dataset.fit)} listeners")
-        choices = _choices(dataset, dataset.fit, now, colisten_for, add_relevant=True)
-        fit = fit_evidence(
-            {stage: rows_of(choices[stage]) for stage in Stage},
-            impressions if use_impressions else None,
-            settings=settings,
-            is_wanted=may_fit,
-            resamples=RESAMPLES,
+        settings = settings or FitSettings(shrinkage=shrinkage)
+        fit, colisten_for = fit_to(
+            dataset,
+            used,
             seed=seed,
+            now=now,
+            settings=settings,
+            weighs_colisten=colisten is not None,
+            progress=say,
         )
         scorer = fit.scorer
         say("fitting the challenger, to see what a sum leaves out")
-        left = challenger_gain(
+        left_out = challenger_gain(
             fit.rows, fit.prior, shrinkage=settings.shrinkage, ridge=settings.ridge, seed=seed
         )
         say(f"testing them on {len(dataset.test)} others")
-        results = evaluate(
+        evidence = evidence_of(
+            dataset,
             _choices(dataset, dataset.test, now, colisten_for, add_relevant=False),
-            {"fitted": scorer, "champion": served},
+            scorer,
+            served,
+            seed=seed,
+            now=now,
+            colisten_for=colisten_for,
         )
-        today = [stage_today(holdout.history, now) for holdout in dataset.test]
-        metrics = compare(results["fitted"], results["champion"], today, seed)
+    barred = barred_rows_used(engine, dataset)
     say("registering the version")
     seconds = timer() - began
     digest = sha256(scorer.to_json().encode())
     histories = dataset.histories
-    data = _data(dataset, impressions if use_impressions else None)
+    parts = parts_of(dataset, used)
     refused = _refused(dataset, impressions)
-    evidence = {FITTED_FROM_TAG: fit.fitted_from, BASELINE: str(champion.number)}
+    basis = {FITTED_FROM_TAG: fit.fitted_from, BASELINE: str(champion.number)}
     if colisten is not None:
-        evidence[COLISTEN_TAG] = str(colisten.number)
+        basis[COLISTEN_TAG] = str(colisten.number)
     version = registry.log_run(
         Run(
             name=f"scorer seed {seed}",
             params=fit.params()
             | {
                 "seed": seed,
+                "now": now.isoformat(),
+                "until": histories.last.isoformat() if histories.last else "undated",
                 "candidates": CANDIDATES,
                 "k": K,
                 "data_from": histories.window[0],
                 "data_to": histories.window[1],
                 "since": since.isoformat() if since else "",
-                "until": (until or now).isoformat() if until or use_impressions else "",
+                "impressions_until": (until or now).isoformat(),
                 "evidence_from": evidence_from.value,
             },
-            metrics=_flat(metrics | left)
+            metrics=evidence.metrics()
+            | _flat(left_out)
             | fit.metrics()
             | _facts(dataset, impressions, refused)
-            | {"seconds": seconds},
-            tags=evidence
+            | {"seconds": seconds, BARRED_ROWS_USED: float(sum(barred.values()))},
+            tags=basis
             | {
-                "data_sha256": data[1],
+                "data_sha256": hash_of(parts),
                 "code_version": code_version(Path(__file__).parent),
                 "scorer_sha256": digest,
                 "refused": ", ".join(f"{n} {name}" for name, n in refused.items()),
+                "barred_rows": ", ".join(f"{n} {name}" for name, n in barred.items()),
             },
             figures={"weights.png": weights_figure(scorer, served)},
-            data=data,
+            data=(
+                HISTORIES if used is None else f"{IMPRESSIONS} and {HISTORIES}",
+                hash_of(parts),
+                " to ".join(histories.window if used is None else used.window),
+            ),
+            files={DATA_FILE: to_file(parts), EVALUATION_FILE: evidence.to_file()},
             started_at=now,
             seconds=seconds,
         ),
         KIND,
         scorer,
-        evidence,
+        basis,
     )
     return TrainedRun(
         run_id=version.run_id,
         version=version.number,
         scorer=scorer,
-        metrics=metrics,
+        metrics=evidence.intervals,
         refused=refused,
         listeners_fit=len(dataset.fit),
         listeners_test=len(dataset.test),
         sha256=digest,
         seconds=seconds,
     )
+
+
+def fit_to(
+    dataset: Dataset,
+    impressions: Impressions | None,
+    *,
+    seed: int,
+    now: datetime,
+    settings: FitSettings,
+    weighs_colisten: bool,
+    progress: Progress,
+) -> tuple[Fitted, ColistenFor | None]:
+    """Fit weights to a data set; return them with the co-listening that judged.
+
+    Parameters
+    ----------
+    impressions
+        None: too few, or not asked for.
+    weighs_colisten
+        Whether there is a co-listening model to weigh. It is fitted here, without the listeners
+        that it judges: the champion has seen what is hidden from them.
+    """
+    colisten_for = None
+    if weighs_colisten:
+        progress("fitting co-listening without the listeners that it judges")
+        colisten_for = cross_fitted(dataset, seed=seed)
+    progress(f"fitting weights to {len(dataset.fit)} listeners")
+    choices = _choices(dataset, dataset.fit, now, colisten_for, add_relevant=True)
+    fit = fit_evidence(
+        {stage: rows_of(choices[stage]) for stage in Stage},
+        impressions,
+        settings=settings,
+        is_wanted=lambda user: not is_test(user, seed),
+        resamples=RESAMPLES,
+        seed=seed,
+    )
+    return fit, colisten_for
+
+
+def parts_of(dataset: Dataset, impressions: Impressions | None) -> dict[str, Part]:
+    """Return what weights were fitted to, part by part."""
+    shown = {} if impressions is None else {IMPRESSIONS: impressions.part}
+    return {**dataset.parts, **shown}
 
 
 def _choices(
@@ -223,26 +275,17 @@ def _choices(
     }
 
 
+def _refused(dataset: Dataset, impressions: Impressions) -> dict[str, int]:
+    """Return 'table from source' -> rows, impressions apart from the tables that bar them."""
+    barred = {f"impressions barred by {name}": n for name, n in impressions.refused.items()}
+    return dict(dataset.histories.refused) | barred
+
+
 def _flat(metrics: Mapping[str, Interval]) -> dict[str, float]:
     flat: dict[str, float] = {}
     for name, interval in metrics.items():
         flat |= {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
     return flat
-
-
-def _data(dataset: Dataset, impressions: Impressions | None) -> tuple[str, str, str]:
-    """Return the name, the hash and the window of what the weights were fitted to."""
-    histories = dataset.histories
-    if impressions is None:
-        return HISTORIES, histories.sha256, " to ".join(histories.window)
-    both = f"{impressions.sha256} {histories.sha256}".encode()
-    return f"{IMPRESSIONS} and {HISTORIES}", sha256(both), " to ".join(impressions.window)
-
-
-def _refused(dataset: Dataset, impressions: Impressions) -> dict[str, int]:
-    """Return 'table from source' -> rows, impressions apart from the tables that bar them."""
-    barred = {f"impressions barred by {name}": n for name, n in impressions.refused.items()}
-    return dict(dataset.histories.refused) | barred
 
 
 def _facts(
