@@ -12,6 +12,8 @@ FITTED_FROM_TAG = "fitted_from"
 """Tag: the evidence that a version rests on, one of the following."""
 HISTORIES = "histories"
 """What listeners played by themselves: no list was shown, nobody chose from one."""
+IMPRESSIONS = "impressions"
+"""What listeners chose from lists that they were shown; histories are the prior."""
 BY_HAND = "hand"
 
 LISTENING = "listening"
@@ -59,6 +61,9 @@ class Run:
     parent: str | None = None
     files: Mapping[str, bytes] = field(default_factory=dict)
 
+
+REPRODUCED_TAG = "reproduced"
+"""Tag of a run: yes or no, whether training again from equal data gave the same model."""
 
 DATA_TAG = "data_sha256"
 """Tag: the hash of the rows that a model was fitted to."""
