@@ -12,7 +12,7 @@ from training.evaluation import Lists
 from training.holdout import draw_of
 
 CANDIDATE, BASELINE_LISTS = "candidate", "baseline"
-EXAMPLES = 4
+EXAMPLES = 6
 SHOWN = 10
 
 Pair = Mapping[str, Lists]
@@ -24,8 +24,9 @@ def example_lists(
     served: Mapping[Stage, Pair],
     choices: Mapping[Stage, Sequence[Choices]],
     stages: Sequence[Stage],
+    ids: Sequence[str],
 ) -> list[Mapping[str, object]]:
-    """Return the lists of the listeners who gain most, lose most, and of two drawn by hash."""
+    """Return the lists of the listeners who gain most, lose most, and of four drawn by hash."""
     n = len(dataset.test)
     gains = np.array(
         [
@@ -45,6 +46,7 @@ def example_lists(
         }
         examples.append(
             {
+                "id": ids[i],
                 "why": ("gains most", "loses most")[number] if number < 2 else "drawn",
                 "stage": stage.value,
                 "gain": round(float(gains[i]), 6),

@@ -191,5 +191,4 @@ def tilted(log: Log, score: FloatArray, strength: float) -> FloatArray:
 
 def _per_listener(values: FloatArray, listener: IndexArray) -> FloatArray:
     _, place = np.unique(listener, return_inverse=True)
-    sums: FloatArray = np.bincount(place, weights=values)
-    return sums
+    return np.bincount(place, weights=values).astype(np.float64)
