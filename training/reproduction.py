@@ -60,8 +60,8 @@ def reproduce(
 ) -> Reproduction:
     """Rebuild a run's data, fit its model again with its parameters and seed, and compare.
 
-    The run's tag `reproduced` becomes yes where the bytes are equal, and no where they differ though
-    neither data nor code nor libraries do: a gate of promotion reads it.
+    The run's tag `reproduced` becomes yes where the bytes are equal, and no where they differ
+    though neither data nor code nor libraries do: a gate of promotion reads it.
 
     Parameters
     ----------
