@@ -18,6 +18,7 @@ from pipelines.commands import (
     imports,
     models,
     rights,
+    search,
     servers,
     service,
     simulate,
@@ -37,6 +38,7 @@ app = typer.Typer(
 app.add_typer(imports.app, name="import")
 app.add_typer(features.app, name="features")
 app.add_typer(train.app, name="train")
+app.add_typer(search.app, name="search")
 for command in (
     servers.up,
     servers.down,

@@ -8,8 +8,7 @@ import sqlalchemy as sa
 from recommender import pooled
 from recommender.pooled import Pairs, Sums, split
 from recommender.qtable import QTable
-from training.content_hash import content_hash
-from training.data_parts import Part
+from training.data_parts import Part, content_hash
 
 SHARDS = 2
 """Parts of the listeners that Postgres sums up at the same time; the parts add up exactly."""

@@ -1,10 +1,10 @@
 """What a model was fitted to, part by part, so that later it can be said which part changed."""
 
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import NamedTuple
-
-from training.content_hash import content_hash
 
 DATA_FILE = "data.json"
 """A run's file of its parts: name -> [rows, sha256]."""
@@ -15,6 +15,39 @@ class Part(NamedTuple):
 
     rows: int
     sha256: str
+
+
+class ContentHash:
+    """The sha256 of rows as they come: fields as text, one row per line; times in UTC."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def add(self, row: Sequence[object]) -> None:
+        """Add a row."""
+        fields = (f.astimezone(UTC).isoformat() if isinstance(f, datetime) else str(f) for f in row)
+        self._digest.update(("\x1f".join(fields) + "\n").encode())
+
+    def hexdigest(self) -> str:
+        """Return it so far."""
+        return self._digest.hexdigest()
+
+
+def content_hash(rows: Iterable[Sequence[object]]) -> str:
+    """Return the sha256 of rows in the order given: fields as text, one row per line.
+
+    Times count as instants in UTC.
+
+    Examples
+    --------
+    >>> rows = [("ada", "abba", 3, "lastfm")]
+    >>> content_hash(rows) == hashlib.sha256(b"ada\\x1fabba\\x1f3\\x1flastfm\\n").hexdigest()
+    True
+    """
+    digest = ContentHash()
+    for row in rows:
+        digest.add(row)
+    return digest.hexdigest()
 
 
 def part_of(rows: Sequence[Sequence[object]]) -> Part:

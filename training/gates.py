@@ -146,13 +146,17 @@ class Case:
 def findings(case: Case) -> list[Finding]:
     """Return what every gate says that applies, in the order in which they are asked.
 
+    A run that cannot be believed is not compared; nor is one where nobody serves.
+
     Raises
     ------
     TrainingError
         The run lacks a metric that a gate reads.
     """
-    asked = BELIEVED if case.champion is None else (*BELIEVED, *COMPARED)
-    return [finding for gate in asked for finding in gate(case)]
+    believed = [finding for gate in BELIEVED for finding in gate(case)]
+    if case.champion is None or not all(finding.passed for finding in believed):
+        return believed
+    return believed + [finding for gate in COMPARED for finding in gate(case)]
 
 
 def _reproducible(case: Case) -> Iterator[Finding]:

@@ -1,7 +1,7 @@
 """How each kind of model is fitted once more to what a run was fitted to."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -13,8 +13,10 @@ from training.audio_fit import fit
 from training.consolidation import consolidate, read_parts
 from training.data_parts import Part
 from training.dataset import Dataset, read_dataset
+from training.fitting import FitSettings
+from training.impressions import read_impressions
 from training.qtable_flavour import QTABLE
-from training.runs import COLISTEN, COLISTEN_TAG, SCORER, StoredRun
+from training.runs import COLISTEN, COLISTEN_TAG, IMPRESSIONS, SCORER, StoredRun
 
 Files = Mapping[str, bytes]
 
@@ -32,33 +34,43 @@ Rebuild = Callable[[sa.Engine, StoredRun], Rebuilt]
 
 
 def _dataset(engine: sa.Engine, run: StoredRun) -> Dataset:
-    since = run.params.get("since")
     return read_dataset(
         engine,
         seed=int(run.params["seed"]),
-        since=datetime.fromisoformat(since) if since else None,
+        since=_moment(run.params.get("since", "")),
         until=datetime.fromisoformat(run.params["read_until"]),
     )
 
 
+def _moment(text: str) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
 def rebuild_scorer(engine: sa.Engine, run: StoredRun) -> Rebuilt:
     """Return the weights of the score again; see `training.scorer.fit_to`."""
-    seed, shrinkage = int(run.params["seed"]), float(run.params["shrinkage"])
-    now = datetime.fromisoformat(run.params["now"])
-    dataset = _dataset(engine, run)
+    seed, now = int(run.params["seed"]), datetime.fromisoformat(run.params["now"])
+    settings = FitSettings(**{one.name: float(run.params[one.name]) for one in fields(FitSettings)})
+    dataset, impressions = _dataset(engine, run), None
+    if run.params["fitted_from"] == IMPRESSIONS:
+        impressions = read_impressions(
+            engine,
+            since=_moment(run.params["since"]),
+            until=datetime.fromisoformat(run.params["impressions_until"]),
+        )
 
     def fit_again() -> Files:
-        fitted, *_ = scorer.fit_to(
+        fitted, _ = scorer.fit_to(
             dataset,
+            impressions,
             seed=seed,
             now=now,
-            shrinkage=shrinkage,
+            settings=settings,
             weighs_colisten=COLISTEN_TAG in run.tags,
             progress=lambda _: None,
         )
-        return fitted.to_files()
+        return fitted.scorer.to_files()
 
-    return Rebuilt(dataset.parts, fit_again)
+    return Rebuilt(scorer.parts_of(dataset, impressions), fit_again)
 
 
 def rebuild_colisten(engine: sa.Engine, run: StoredRun) -> Rebuilt:

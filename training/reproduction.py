@@ -1,4 +1,4 @@
-"""Reproduction: a run's model fitted again, and compared byte for byte; nothing is registered.
+"""Reproduction: a run's model fitted again, and compared byte for byte; no version comes of it.
 
 The data come first: a model of other rows cannot be equal, and which rows changed is worth more
 than that the bytes did.
@@ -33,7 +33,7 @@ class Runs(Protocol):
         """Read one of a run's files."""
         ...
 
-    def tag_run(self, run_id: str, key: str, value: str) -> None:
+    def set_run_tag(self, run_id: str, key: str, value: str) -> None:
         """Write a tag of a run."""
         ...
 
@@ -44,17 +44,10 @@ class Runs(Protocol):
 
 @dataclass(frozen=True)
 class Reproduction:
-    """Whether a run's model came out again, and one line that says so or what differs.
-
-    Attributes
-    ----------
-    blames_the_fit
-        The same data, code and libraries gave another model: chance decides in the fit.
-    """
+    """Whether a run's model came out again, and one line that says so or what differs."""
 
     equal: bool
     message: str
-    blames_the_fit: bool = False
 
 
 def reproduce(
@@ -66,6 +59,9 @@ def reproduce(
     code: str | None = None,
 ) -> Reproduction:
     """Rebuild a run's data, fit its model again with its parameters and seed, and compare.
+
+    The run's tag `reproduced` becomes yes where the bytes are equal, and no where they differ
+    though neither data nor code nor libraries do: a gate of promotion reads it.
 
     Parameters
     ----------
@@ -88,8 +84,10 @@ def reproduce(
             f"run {run_id} ({run.name}, {run.status.lower()}) cannot be reproduced: it is no"
             f" finished run that trained {' or '.join(rebuilds)}"
         )
-    changes = _surroundings(registry, run, code or code_version(Path(__file__).parent))
-    notes = f"; {'; '.join(changes)}" if changes else ""
+    code = code or code_version(Path(__file__).parent)
+    changes = _surroundings(registry, run, code)
+    unsure = ["the code had changes that no commit holds"] if code.endswith("-dirty") else []
+    notes = "".join(f"; {note}" for note in (*changes, *unsure))
     try:
         then = from_file(registry.artifact(run_id, DATA_FILE))
         rebuilt = rebuilds[kind](engine, run)
@@ -107,24 +105,16 @@ def reproduce(
     with threadpool_limits(limits=1):
         found = model_sha256(rebuilt.fit())
     if found == expected:
+        registry.set_run_tag(run_id, REPRODUCED_TAG, "yes")
         same = f"equal: {kind} of run {run_id}, sha256 {found}"
         return Reproduction(True, f"{same}, fitted again to the same {_rows(then)} rows{notes}")
+    if not changes:  # other code may well give another model
+        registry.set_run_tag(run_id, REPRODUCED_TAG, "no")
     return Reproduction(
         False,
         f"not equal: {kind} of run {run_id} was {expected[:12]} and comes out as {found[:12]} from"
         f" the same data, parameters and seed{notes or '; so the fit itself depends on chance'}",
-        blames_the_fit=not notes,
     )
-
-
-def note(registry: Runs, run_id: str, done: Reproduction) -> None:
-    """Tag the run as reproduced or not, for the gate `reproducible`.
-
-    Nothing is written where the data, the code or the libraries changed: that says nothing of the
-    fit.
-    """
-    if done.equal or done.blames_the_fit:
-        registry.tag_run(run_id, REPRODUCED_TAG, "yes" if done.equal else "no")
 
 
 def _rows(parts: Mapping[str, Part]) -> int:
@@ -144,8 +134,6 @@ def _surroundings(registry: Runs, run: StoredRun, code: str) -> list[str]:
     then = run.tags.get(CODE_TAG, "unknown")
     if then != code:
         changes.append(f"the code was {then} and is {code}")
-    elif code.endswith("-dirty"):
-        changes.append("the code had changes that no commit holds")
     lines = registry.artifact(run.run_id, REQUIREMENTS).decode().split()
     before = dict(line.split("==") for line in lines if line.count("==") == 1)
     for line in registry.environment():

@@ -12,6 +12,8 @@ FITTED_FROM_TAG = "fitted_from"
 """Tag: the evidence that a version rests on, one of the following."""
 HISTORIES = "histories"
 """What listeners played by themselves: no list was shown, nobody chose from one."""
+IMPRESSIONS = "impressions"
+"""What listeners chose from lists that they were shown; histories are the prior."""
 BY_HAND = "hand"
 
 LISTENING = "listening"

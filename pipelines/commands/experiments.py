@@ -9,13 +9,10 @@ from pipelines.environment import open_environment
 
 def reproduce(run: str) -> None:
     """Fit a run's model again from its data, parameters and seed; say whether it is equal."""
-    from training.reproduction import note  # noqa: PLC0415 - imports scipy
-    from training.reproduction import reproduce as repeat  # noqa: PLC0415
+    from training.reproduction import reproduce as repeat  # noqa: PLC0415 - imports scipy
 
     with open_environment(read_settings()) as environment, console.status("fitting again"):
-        registry = environment.registry()
-        done = repeat(environment.engine, registry, run)
-        note(registry, run, done)
+        done = repeat(environment.engine, environment.registry(), run)
     typer.echo(done.message)
     if not done.equal:
         raise typer.Exit(1)

@@ -59,7 +59,7 @@ def test_artists_heard_before_are_neither_found_nor_missed() -> None:
 
 def test_fitting_looks_at_artists_not_heard_before() -> None:
     rows = rows_of([choices(heard_artists=[2], relevant=[0])])
-    assert rows.is_relevant.tolist() == [True, True, False, False]
+    assert rows.target.tolist() == [0.5, 0.5, 0.0, 0.0]
     assert rows.listener.tolist() == [0, 0, 0, 0]
 
 

@@ -174,10 +174,6 @@ class Registry:
         """Write a tag of a version."""
         self._client.set_model_version_tag(version.name, str(version.number), key, value)
 
-    def tag_run(self, run_id: str, key: str, value: str) -> None:
-        """Write a tag of a run."""
-        self._client.set_tag(run_id, key, value)
-
     def aliases(self, name: str) -> Mapping[str, int]:
         """Return alias -> version of a model; none where the model is unknown."""
         found = self._client.search_registered_models(f"name='{name}'")
@@ -238,6 +234,10 @@ class Registry:
                 return Path(found).read_bytes()
             except (MlflowException, OSError):
                 raise RegistryError(f"run {run_id} keeps no file {path}") from None
+
+    def set_run_tag(self, run_id: str, key: str, value: str) -> None:
+        """Write a tag of a run."""
+        self._client.set_tag(run_id, key, value)
 
     def environment(self) -> list[str]:
         """Return the libraries in use that models depend on, as `name==version`."""
