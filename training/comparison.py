@@ -125,15 +125,25 @@ def comparison_of(registry: Runs, before: str, after: str) -> Comparison:
     """
     first, second = _side(registry, before), _side(registry, after)
     pairs = _paired_values(first.evaluation, second.evaluation)
+    full = _paired_values(first.evaluation, second.evaluation, way="full")
     ndcg = pairs[:, :, 0] if len(pairs) else np.empty((0, 2))
     differences = np.sort(ndcg[:, 1] - ndcg[:, 0])
     return Comparison(
         before=first,
         after=second,
         changes=_changes(first.run, second.run),
-        metrics=_lines(first, second, [*METRICS, *COVERAGE], pairs),
-        stages=_lines(first, second, [f"{stage}/{METRICS[0]}" for stage in Stage]),
-        full=_lines(first, second, [f"full_{name}" for name in (*METRICS, *COVERAGE)]),
+        metrics=_lines(first, second, "", pairs),
+        stages=[
+            line
+            for stage in Stage
+            for line in _lines(
+                first,
+                second,
+                f"{stage}/",
+                _paired_values(first.evaluation, second.evaluation, stage=stage),
+            )[:1]
+        ],
+        full=_lines(first, second, "full_", full),
         groups=_groups(first.evaluation, second.evaluation),
         examples=_examples(first.evaluation, second.evaluation),
         paired=len(pairs),
@@ -220,18 +230,21 @@ def _interval(run: StoredRun, name: str) -> Interval | None:
     return Interval(*known) if len(known) == 3 else None
 
 
-def _lines(
-    before: Side, after: Side, names: Sequence[str], pairs: FloatArray | None = None
-) -> list[Line]:
+def _lines(before: Side, after: Side, prefix: str, pairs: FloatArray) -> list[Line]:
+    """Return every metric of this prefix that either run has; means are paired where they can be.
+
+    Coverage is of the set of lists: it has no pairs.
+    """
     paired: dict[str, Interval] = {}
-    if pairs is not None and len(pairs):
+    if len(pairs):
         columns = bootstrap_columns(pairs[:, 1] - pairs[:, 0], SEED_OF_DRAWS)
         paired = dict(zip(METRICS, columns, strict=True))
     lines = []
-    for name in names:
+    for metric in (*METRICS, *COVERAGE):
+        name = prefix + metric
         one, other = _interval(before.run, name), _interval(after.run, name)
         if one is not None or other is not None:
-            lines.append(Line(name, one, other, paired.get(name) or _separate(one, other)))
+            lines.append(Line(name, one, other, paired.get(metric) or _separate(one, other)))
     return lines
 
 
@@ -248,15 +261,26 @@ def _by_id(evaluation: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]
     return {one["id"]: one for one in evaluation["listeners"]} if evaluation else {}
 
 
-def _today(listener: Mapping[str, Any]) -> list[float]:
-    values: list[float] = listener["served"][listener["stage"]]["candidate"]
+def _values(
+    listener: Mapping[str, Any], way: str = "served", stage: Stage | None = None
+) -> list[float]:
+    """Return the candidate's metrics for one listener, at a stage or at that of today."""
+    values: list[float] = listener[way][stage or listener["stage"]]["candidate"]
     return values
 
 
-def _paired_values(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> FloatArray:
+def _paired_values(
+    before: Mapping[str, Any] | None,
+    after: Mapping[str, Any] | None,
+    *,
+    way: str = "served",
+    stage: Stage | None = None,
+) -> FloatArray:
     """Return (listeners, 2, metrics): each run's candidate, for listeners that both tested."""
     one, other = _by_id(before), _by_id(after)
-    shared = [[_today(one[name]), _today(other[name])] for name in other if name in one]
+    shared = [
+        [_values(side[name], way, stage) for side in (one, other)] for name in other if name in one
+    ]
     return np.array(shared, dtype=np.float64).reshape(len(shared), 2, len(METRICS))
 
 
@@ -264,7 +288,7 @@ def _groups(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -
     """Return the NDCG@10 of each group's listeners that both tested."""
     one, other = _by_id(before), _by_id(after)
     shared = [name for name in other if name in one]
-    values = np.array([[_today(side[name])[0] for side in (one, other)] for name in shared])
+    values = np.array([[_values(side[name])[0] for side in (one, other)] for name in shared])
     names = sorted({group for name in shared for group in other[name].get("groups", [])})
     lines = []
     for group in names:

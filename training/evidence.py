@@ -121,6 +121,7 @@ def evidence_of(
     seed: int,
     now: datetime,
     colisten_for: ColistenFor | None = None,
+    artist_names: Mapping[str, str] | None = None,
     timer: Callable[[], float] = time.perf_counter,
 ) -> Evidence:
     """List for every test listener at every stage with both scorers, and compare.
@@ -143,6 +144,8 @@ def evidence_of(
         Stage -> the choices of `dataset.test`, in its order.
     colisten_for
         The co-listening model that judged them.
+    artist_names
+        Artist key -> what examples call the artist; None: the key.
     """
     scorers = {CANDIDATE: candidate, BASELINE_LISTS: baseline}
     judge = ListJudge.of(dataset.catalogue, _played_by(dataset), len(dataset.fit))
@@ -186,7 +189,9 @@ def evidence_of(
             "leak_checked_values": float(leak.values),
         },
         timings=_latencies([lists["served"][stage] for stage in Stage]),
-        examples=example_lists(dataset, lists["served"], relevant, stages, ids),
+        examples=example_lists(
+            dataset, lists["served"], relevant, stages, ids, artist_names=artist_names or {}
+        ),
     )
 
 

@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from recommender.cold_start import Stage
 from recommender.scoring import Scorer
 from training.barred_rows import BARRED_ROWS_USED, barred_rows_used
+from training.catalogue import artist_names
 from training.challenger import challenger_gain
 from training.choices import CANDIDATES, Choices, choices_of, rows_of
 from training.code_version import code_version
@@ -148,6 +149,7 @@ def train_scorer(
             seed=seed,
             now=now,
             colisten_for=colisten_for,
+            artist_names=artist_names(engine),
         )
         say("drawing")
         figures, calibration = scorer_figures(

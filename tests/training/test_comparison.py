@@ -30,6 +30,7 @@ def evaluation(shift: float) -> dict[str, Any]:
                 "stage": "week_1",
                 "groups": ["even" if i % 2 == 0 else "odd"],
                 "served": {stage.value: values for stage in Stage},
+                "full": {stage.value: values for stage in Stage},
             }
         )
     found = [{"artist": EVIL, "found": True}, {"artist": f"artist at {shift}", "found": False}]
