@@ -157,3 +157,13 @@ def test_a_run_is_reproduced_or_what_changed_is_said(
     assert changed.returncode == 1
     (line,) = changed.stdout.splitlines()
     assert "audio_features: 59 rows where there were 60 (1 are gone)" in line
+
+
+def test_promotion_and_comparison_fail_in_one_line(tmp_path: Path, on: Endpoints) -> None:
+    margin = run("promote", "scorer", "2", "--margin", "gains=1", home=tmp_path, servers=on)
+    assert_one_line(margin, "NAME=NUMBER")
+    first = run("rollback", "scorer", home=tmp_path, servers=on)
+    assert_one_line(first, "scorer has no champion to roll back from")
+    unknown = run("compare", "nothing", "nobody", home=tmp_path, servers=on)
+    assert_one_line(unknown, "nothing")
+    assert not list(tmp_path.glob("compare-*.html"))
