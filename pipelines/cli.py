@@ -15,11 +15,13 @@ from features.sources.errors import SourceError
 from pipelines.commands import (
     criteria,
     doctor,
+    experiments,
     features,
     imports,
     models,
     nightly,
     rights,
+    search,
     servers,
     service,
     simulate,
@@ -40,10 +42,15 @@ app = typer.Typer(
 app.add_typer(imports.app, name="import")
 app.add_typer(features.app, name="features")
 app.add_typer(train.app, name="train")
+app.add_typer(search.app, name="search")
 for command in (
     servers.up,
     servers.down,
     models.promote,
+    models.rollback,
+    models.promotions,
+    models.compare,
+    experiments.reproduce,
     service.serve,
     service.token,
     service.demo,

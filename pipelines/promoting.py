@@ -90,7 +90,9 @@ def _decide(night: Night, version: "Version") -> "Decision":
 
     if version.name == "audio_estimator":
         return promote_if_it_helps(night.registry, version)
-    return decide(night.registry, version.name, version.number)
+    return decide(
+        night.registry, version.name, version.number, who="bondhu nightly", now=night.now()
+    )
 
 
 def _standing(night: Night, version: "Version") -> "Decision | None":
