@@ -27,6 +27,7 @@ from serving.cache import Cache
 from serving.list_building import RankingSettings, build, excluded_rows
 from serving.lists import CacheResult, KeptList, PackedList, pack
 from serving.pools import Pool
+from serving.samples import ComponentSamples
 from serving.schemas import ListMetadata, RecommendedTrack, RecommendRequest
 from serving.served import Served
 from serving.shadow import Shadows, Unseen
@@ -43,6 +44,7 @@ class Recommender:
         cache: Cache,
         settings: RankingSettings,
         shadows: Shadows,
+        samples: ComponentSamples,
         *,
         now: Callable[[], datetime],
         new_id: Callable[[], UUID],
@@ -51,6 +53,7 @@ class Recommender:
         self._cache = cache
         self._settings = settings
         self._shadows = shadows
+        self._samples = samples
         self._now = now
         self._new_id = new_id
 
@@ -117,6 +120,7 @@ class Recommender:
             if shadow is not None:
                 self._shadows.offer(Unseen(shadow, profile, listener, pool, request, computed))
         if cached == "miss":
+            self._samples.offer(computed, served.catalogue.build_id)
             log.info(GENERATED_CANDIDATES, len(pool.rows), user_id)
         return packed, cached
 

@@ -7,20 +7,12 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from colisten_world import WEIGHED, colisten_of
 from serving_world import opened, register
 
-from features.catalogue import load_catalogue
 from features.settings import Settings
-from recommender.background import Background
-from recommender.cold_start import Stage
-from recommender.colisten import Colisten
-from recommender.grain import Grain
-from recommender.scoring import Scorer
-from training.grains import fit_grain
 
 pytestmark = pytest.mark.anyio
-
-WEIGHED = Scorer.of({stage: {"colisten": 0.8, "novelty": 0.2} for stage in Stage})
 
 
 def register_files(engine: sa.Engine, folder: Path, name: str, files: Mapping[str, bytes]) -> None:
@@ -44,15 +36,6 @@ def register_files(engine: sa.Engine, folder: Path, name: str, files: Mapping[st
             "INSERT INTO mlflow.registered_model_aliases VALUES ('champion', 1, :name)",
         ):
             connection.execute(sa.text(statement), values)
-
-
-def colisten_of(engine: sa.Engine) -> Colisten:
-    """Of listeners who play ten artists in a row of the world's hundred."""
-    histories = [
-        {f"artist{(start + step) % 100}": 1.0 for step in range(10)} for start in range(100)
-    ]
-    catalogue = load_catalogue(engine).catalogue
-    return Colisten(fit_grain(histories, seed=1), Grain.empty(), Background.of(catalogue.tracks))
 
 
 async def test_it_is_picked_up_named_and_explained(

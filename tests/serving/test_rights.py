@@ -109,7 +109,7 @@ def found_on_disk(*folders: Path) -> list[str]:
 async def test_nothing_is_found_after_deletion(
     settings: Settings, world: sa.Engine, tmp_path: Path
 ) -> None:
-    shadowed = settings.model_copy(update={"bondhu_shadow_share": 1.0})
+    shadowed = settings.model_copy(update={"bondhu_shadow_share": 1.0, "bondhu_sample_share": 1.0})
     async with opened(shadowed) as client:
         await live(client, world, tmp_path)
         app = client.application
@@ -117,6 +117,7 @@ async def test_nothing_is_found_after_deletion(
         app.acting.flush()
         app.acting.add("shop", WHO, "/v1/feedback")
         app.shadows.work()
+        app.samples.flush()
         before = set(found_in_postgres(world))
         assert found_in_redis(str(settings.redis_url))
         assert found_on_disk(settings.home)
@@ -132,7 +133,7 @@ async def test_nothing_is_found_after_deletion(
         "users", "plays", "artist_plays", "listening_history", "personality_scores",
         "personality_features", "recommendations_cache", "music_recommendations",
         "music_interactions", "music_rl_models", "music_genre_preferences", "acting_audit",
-        "shadow_lists", "quarantine",
+        "shadow_lists", "component_samples", "quarantine",
     }  # fmt: skip
     assert receipt["deleted"]["postgres"]["music_interactions"] == 11
     assert receipt["deleted"]["redis"]["keys"] >= 4
