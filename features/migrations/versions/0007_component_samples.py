@@ -15,4 +15,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop it."""
+    op.execute("COMMENT ON COLUMN deletions.from_seq IS NULL")
     op.execute("DROP TABLE component_samples")

@@ -14,3 +14,7 @@ CREATE TABLE component_samples (
 );
 CREATE INDEX component_samples_user_id ON component_samples (user_id);
 CREATE INDEX component_samples_moment ON component_samples (moment);
+
+-- Consolidation sums the whole log at every run: nothing has to go back to a number of an event. The
+-- release before still writes the column.
+COMMENT ON COLUMN deletions.from_seq IS 'unused; the next release drops it';
