@@ -22,6 +22,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from features.assessments import active_scores, save_assessment
 from features.catalogue import build_id, load_catalogue
 from features.database import connect, mlflow_uri
+from features.redis_server import ask_whether_cluster
 from features.settings import Settings
 from features.users import ensure_user, revise, revised_since
 from recommender.questionnaires import Assessment
@@ -29,7 +30,7 @@ from serving.acting import ActingLog
 from serving.admission import Admission
 from serving.auth import Authenticator
 from serving.cache import LIST_SECONDS, AsyncEdgeCache, Cache
-from serving.connections import ask_whether_cluster, in_use
+from serving.connections import in_use
 from serving.feedback import CLOCKS_DIFFER, FeedbackLog, Received, check
 from serving.history import History, HistorySource
 from serving.journal import Journal

@@ -5,7 +5,7 @@ never gets here (see api).
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -167,18 +167,21 @@ class Recommender:
             rows = rows[rows >= 0]
             return pools.judge(catalogue, listener, rows, [Source.CALLER] * len(rows)), "miss"
         key = served.cache_key(request)
-        basis = pools.basis(listener)
+        near = self._cache.near(user_id)
+        basis = pools.basis(listener, near)
         if not request.force_refresh and (found := self._cache.pool(user_id, key)):
             pool = pools.unpack(found, basis)
             if pool is not None:
                 return pool, "rerank"
+        within = _rows_of_genre(catalogue, request.genre)
         rows, sources = propose(
             catalogue,
             listener,
             size=self._settings.candidates,
-            within=_rows_of_genre(catalogue, request.genre),
+            within=within,
             excluded=excluded_rows(listener, self._settings),
             index=served.index,
+            spotify=_rows_within(catalogue, near, within) if near else None,
         )
         pool = pools.judge(catalogue, listener, rows, sources)
         self._cache.store_pool(user_id, key, pool.pack(basis))
@@ -197,6 +200,15 @@ def _second_level(
         tracks=msgspec.convert(tracks, list[RecommendedTrack]),
         metadata=msgspec.convert(metadata, ListMetadata),
     )
+
+
+def _rows_within(
+    catalogue: Catalogue, track_ids: Sequence[str], within: IndexArray | None
+) -> IndexArray:
+    """Return the rows of these tracks, those that the catalogue does not have left out."""
+    rows = catalogue.rows_of(track_ids)
+    rows = rows[rows >= 0]
+    return rows if within is None else rows[np.isin(rows, within)]
 
 
 def _rows_of_genre(catalogue: Catalogue, genre: str | None) -> IndexArray | None:
