@@ -236,6 +236,13 @@ class SpotifyHistory:
             task.add_done_callback(lambda _: self._running.pop(user_id, None))
         return await asyncio.shield(task)
 
+    async def settled(self, user_id: str, *, seconds: float) -> bool:
+        """Wait for the listener's refresh that is under way; return whether none is any more."""
+        task = self._running.get(user_id)
+        if task is not None:
+            await asyncio.wait({task}, timeout=seconds)
+        return task is None or task.done()
+
     def _grant_of(self, user_id: str) -> str:
         """Return how a listener's grant stands: due, fresh, needs_reauth; empty: there is none."""
         if not self._settings.spotify_client_id or self._settings.bondhu_token_key is None:

@@ -84,7 +84,9 @@ class Mismatch:
         return self.share <= MARGIN
 
     def metrics(self) -> dict[str, float]:
-        """Return the metrics of a run that the promotion gate reads."""
+        """Return the metrics of a run that the promotion gate reads; none without a list."""
+        if not self.lists:
+            return {}
         return {"train_serve_mismatch": self.share, "mismatch_lists": float(self.lists)}
 
     def __str__(self) -> str:

@@ -81,7 +81,9 @@ async def test_an_honest_service_has_none(
     assert (found.lists, found.mismatched, found.share, found.skipped) == (5, 0, 0.0, {})
     assert found.values == (4 * 50 + 3) * len(KEYS)
     assert found.metrics() == {"train_serve_mismatch": 0.0, "mismatch_lists": 5.0}
-    assert compared(world, colisten, since=datetime.now(UTC)) == Mismatch()
+    nothing = compared(world, colisten, since=datetime.now(UTC))
+    assert nothing == Mismatch()
+    assert nothing.metrics() == {}
     assert compared(world, colisten, most=2).lists == 2
 
 

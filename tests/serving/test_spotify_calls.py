@@ -22,7 +22,7 @@ from serving_world import PERSONAL, SECRET, Client, opened, register
 from spotify_server import CLIENT_ID, SpotifyStandIn, limited, running, track
 
 from features.settings import Settings
-from serving import api
+from serving import api, own_data
 from serving.auth import issue_token
 
 pytestmark = pytest.mark.anyio
@@ -312,3 +312,28 @@ async def test_seed_s_messages_about_spotify(
     assert "Rate limited on endpoint, waiting 1s" in said
     assert "Using cached recently played tracks" in said
     assert not any("good-token" in line for line in said)
+
+
+async def test_a_deletion_comes_after_the_refresh_that_is_under_way(
+    with_spotify: Settings,
+    spotify: SpotifyStandIn,
+    engine: sa.Engine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spotify.fail("top-tracks", 1.0)
+    async with opened(with_spotify) as client:
+        refreshing = asyncio.create_task(
+            client.post("/v1/history/refresh", {"spotify_token": "good-token"}, user="bob")
+        )
+        await asyncio.sleep(0.5)
+        monkeypatch.setattr(own_data, "SETTLE_SECONDS", 0.01)
+        early = await client.post("/v1/me/delete", user="bob")
+        monkeypatch.setattr(own_data, "SETTLE_SECONDS", 5.0)
+        receipt = await client.post("/v1/me/delete", user="bob")
+        assert (await refreshing).json()["stored"] > 0
+    assert (early.status_code, receipt.status_code) == (503, 200)
+    assert early.headers["Retry-After"]
+    assert receipt.json()["deleted"]["postgres"]["plays"] > 0
+    with engine.connect() as connection:
+        left = connection.scalar(sa.text("SELECT count(*) FROM users WHERE user_id = 'bob'"))
+    assert left == 0
