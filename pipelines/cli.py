@@ -15,6 +15,7 @@ from features.sources.errors import SourceError
 from pipelines.commands import (
     criteria,
     doctor,
+    evaluate,
     experiments,
     features,
     imports,
@@ -46,6 +47,7 @@ app.add_typer(search.app, name="search")
 for command in (
     servers.up,
     servers.down,
+    evaluate.evaluate,
     models.promote,
     models.rollback,
     models.promotions,

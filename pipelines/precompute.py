@@ -16,16 +16,17 @@ from features import recommendations
 from features.catalogue import load_catalogue
 from features.database import connect
 from features.nights import Outcome
+from features.redis_server import ask_whether_cluster
 from features.settings import Settings
 from pipelines.nights.night import Night
 from recommender.errors import ModelFormatError
 from serving.cache import LIST_SECONDS, Cache
-from serving.connections import ask_whether_cluster
 from serving.lineup import Lineup
 from serving.list_building import RankingSettings
 from serving.model_copies import ModelCopies
 from serving.model_registry import ModelRegistry, open_registry
 from serving.recommend import Recommender
+from serving.samples import ComponentSamples
 from serving.schemas import RecommendRequest
 from serving.shadow import Shadows
 from serving.versions import Versions
@@ -154,6 +155,7 @@ class _Lists:
             cache,
             ranking,
             Shadows(engine, ranking, now=lambda: as_of),
+            ComponentSamples(engine, share=0.0),  # of calls only
             now=lambda: as_of,
             new_id=lambda: self._next,
         )

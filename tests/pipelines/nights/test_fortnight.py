@@ -26,6 +26,7 @@ from serving.list_building import RankingSettings
 from serving.model_copies import ModelCopies
 from serving.model_registry import open_registry
 from serving.recommend import Recommender
+from serving.samples import ComponentSamples
 from serving.schemas import RecommendRequest
 from serving.shadow import Shadows
 from serving.versions import Versions
@@ -54,6 +55,7 @@ class Service:
             self.cache,
             ranking,
             Shadows(engine, ranking, now=lambda: self.now),
+            ComponentSamples(engine, share=0.0),
             now=lambda: self.now,
             new_id=uuid.uuid4,
         )
