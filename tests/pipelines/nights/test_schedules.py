@@ -95,8 +95,9 @@ def test_a_past_night_does_not_ask(engine: sa.Engine, database_url: str, redis_u
         ensure_user(connection, "ada", source="api", now=now)
         connection.execute(
             sa.text(
-                "INSERT INTO spotify_grants (user_id, token, scope, state, granted_at)"
-                " VALUES ('ada', '', '', 'active', now())"
+                "INSERT INTO spotify_grants (user_id, token, scope, state, granted_at,"
+                " refreshed_at)"
+                " VALUES ('ada', '', '', 'active', now(), now())"
             )
         )
     past = Night(now.date(), now - timedelta(days=2), environment, lambda: now, lambda line: None)
