@@ -21,7 +21,7 @@ from training.choices import Choices
 from training.dataset import ColistenFor, Dataset
 from training.evaluation import GAIN, Lists, evaluate_full, evaluate_served
 from training.example_lists import BASELINE_LISTS, CANDIDATE, Pair, example_lists
-from training.groups import groups_of
+from training.groups import Members, groups_of
 from training.histories import stage_today
 from training.holdout import draw_of
 from training.intervals import Interval, bootstrap, bootstrap_columns, effective_n
@@ -47,8 +47,8 @@ class Evidence:
         Way -> stage -> (2, n, 6): candidate and baseline, columns in the order of `METRICS`.
     intervals
         Metric -> interval, see `evidence_of`.
-    groups
-        Group -> (its size, the interval of its gain).
+    groups, members
+        Group -> (its size, the interval of its gain), and (n,) who belongs to it.
     facts
         Metrics without an interval.
     examples
@@ -60,6 +60,7 @@ class Evidence:
     values: Mapping[str, Mapping[Stage, FloatArray]]
     intervals: Mapping[str, Interval]
     groups: Mapping[str, tuple[int, Interval]]
+    members: Mapping[str, Members]
     facts: Mapping[str, float]
     timings: Mapping[str, float]
     examples: Sequence[Mapping[str, object]]
@@ -86,7 +87,12 @@ class Evidence:
                 name: {"n": n, "gain": _triple(gain)} for name, (n, gain) in self.groups.items()
             },
             "listeners": [
-                {"id": name, "stage": self.stages[place].value} | self._values_of(place)
+                {
+                    "id": name,
+                    "stage": self.stages[place].value,
+                    "groups": [group for group, isin in self.members.items() if isin[place]],
+                }
+                | self._values_of(place)
                 for place, name in enumerate(self.ids)
             ],
             "examples": self.examples,
@@ -115,6 +121,7 @@ def evidence_of(
     seed: int,
     now: datetime,
     colisten_for: ColistenFor | None = None,
+    artist_names: Mapping[str, str] | None = None,
     timer: Callable[[], float] = time.perf_counter,
 ) -> Evidence:
     """List for every test listener at every stage with both scorers, and compare.
@@ -137,6 +144,8 @@ def evidence_of(
         Stage -> the choices of `dataset.test`, in its order.
     colisten_for
         The co-listening model that judged them.
+    artist_names
+        Artist key -> what examples call the artist; None: the key.
     """
     scorers = {CANDIDATE: candidate, BASELINE_LISTS: baseline}
     judge = ListJudge.of(dataset.catalogue, _played_by(dataset), len(dataset.fit))
@@ -162,15 +171,17 @@ def evidence_of(
     today = {way: _today(values[way], stages) for way in WAYS}
     gains = today["served"][0, :, 0] - today["served"][1, :, 0]
     leak = sum(leaks, LeakCheck())
+    members = groups_of(dataset, stages)
+    ids = [pseudonym(holdout.history.user_id, seed) for holdout in dataset.test]
     return Evidence(
-        ids=[pseudonym(holdout.history.user_id, seed) for holdout in dataset.test],
+        ids=ids,
         stages=stages,
         values=values,
         intervals=_intervals(lists, values, today, stages, catalogue=dataset.catalogue, seed=seed),
         groups={
-            name: (int(members.sum()), bootstrap(gains[members], seed))
-            for name, members in groups_of(dataset, stages).items()
+            name: (int(isin.sum()), bootstrap(gains[isin], seed)) for name, isin in members.items()
         },
+        members=members,
         facts={
             "effective_n": effective_n(np.ones(len(gains))),
             "gain_carriers": effective_n(np.abs(gains)),
@@ -178,7 +189,9 @@ def evidence_of(
             "leak_checked_values": float(leak.values),
         },
         timings=_latencies([lists["served"][stage] for stage in Stage]),
-        examples=example_lists(dataset, lists["served"], relevant, stages),
+        examples=example_lists(
+            dataset, lists["served"], relevant, stages, ids, artist_names=artist_names or {}
+        ),
     )
 
 

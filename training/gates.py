@@ -47,6 +47,8 @@ class Margins:
         How many bits a list may lose, in the mean.
     latency_ms
         How much longer ranking a list may take.
+    off_policy
+        How much of the mean reward per randomised slot may be lost, by the log.
     mismatch
         The largest share of live lists whose components training cannot repeat.
 
@@ -64,6 +66,7 @@ class Margins:
     coverage: float = 0.2
     entropy: float = 0.3
     latency_ms: float = 2.0
+    off_policy: float = 0.0
     mismatch: float = 0.001
 
     @classmethod
@@ -143,13 +146,17 @@ class Case:
 def findings(case: Case) -> list[Finding]:
     """Return what every gate says that applies, in the order in which they are asked.
 
+    A run that cannot be believed is not compared; nor is one where nobody serves.
+
     Raises
     ------
     TrainingError
         The run lacks a metric that a gate reads.
     """
-    asked = BELIEVED if case.champion is None else (*BELIEVED, *COMPARED)
-    return [finding for gate in asked for finding in gate(case)]
+    believed = [finding for gate in BELIEVED for finding in gate(case)]
+    if case.champion is None or not all(finding.passed for finding in believed):
+        return believed
+    return believed + [finding for gate in COMPARED for finding in gate(case)]
 
 
 def _reproducible(case: Case) -> Iterator[Finding]:
@@ -206,8 +213,10 @@ def _baseline(case: Case) -> Iterator[Finding]:
 
 
 def _effective_n(case: Case) -> Iterator[Finding]:
+    # A model whose listeners all weigh the same logs their number.
+    listeners = "effective_n" if case.has("effective_n") else "listeners_test"
     for name, floor, what in (
-        ("effective_n", case.margins.effective_n, "its gain rests on {:.1f} listeners"),
+        (listeners, case.margins.effective_n, "its gain rests on {:.1f} listeners"),
         ("gain_carriers", case.margins.carriers, "its gain is carried by {:.1f} listeners"),
     ):
         if case.has(name):
@@ -266,6 +275,15 @@ def _latency(case: Case) -> Iterator[Finding]:
         yield _guarded("latency", slower, case.margins.latency_ms, what)
 
 
+def _off_policy(case: Case) -> Iterator[Finding]:
+    """Judge the value off policy where the log holds enough listeners to say something."""
+    if case.metrics.get("off_policy_effective_n", 0.0) >= case.margins.effective_n:
+        change = case.interval("off_policy_gain")
+        listeners = case.value("off_policy_effective_n")
+        what = f"its reward per drawn slot changes by {change}, {listeners:.1f} listeners in effect"
+        yield _guarded("off_policy", change, case.margins.off_policy, what)
+
+
 def _mismatch(case: Case) -> Iterator[Finding]:
     if "train_serve_mismatch" in case.metrics:
         share, lists = case.metrics["train_serve_mismatch"], case.metrics.get("mismatch_lists", 0)
@@ -298,5 +316,6 @@ COMPARED: tuple[Gate, ...] = (
     _coverage,
     _entropy,
     _latency,
+    _off_policy,
     _mismatch,
 )

@@ -6,7 +6,7 @@ and counted by table and source; where nothing is left, training is refused.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -20,15 +20,25 @@ _PLAYS = sa.text(
     SELECT p.user_id, p.track_id, t.artist_key, p.played_at, p.ms_played, p.source
     FROM plays p JOIN tracks t USING (track_id)
     WHERE p.trainable AND t.trainable
-      AND p.played_at >= coalesce(:since, '-infinity'::timestamptz)
-      AND p.played_at <= coalesce(:until, 'infinity'::timestamptz)
+      AND (CAST(:since AS timestamptz) IS NULL OR p.played_at >= :since)
+      AND (CAST(:until AS timestamptz) IS NULL OR p.played_at < :until)
     ORDER BY p.user_id COLLATE "C", p.played_at, p.track_id COLLATE "C"
     """
 )
 _ARTIST_PLAYS = sa.text(
     """
-    SELECT user_id, artist_key, play_count, source FROM artist_plays WHERE trainable
+    SELECT user_id, artist_key, play_count, source FROM artist_plays
+    WHERE trainable AND (CAST(:until AS timestamptz) IS NULL OR imported_at < :until)
     ORDER BY user_id COLLATE "C", artist_key COLLATE "C", source COLLATE "C"
+    """
+)
+_TIMES = sa.text(
+    """
+    SELECT (SELECT max(p.played_at) FROM plays p JOIN tracks t USING (track_id)
+            WHERE p.trainable AND t.trainable
+              AND (CAST(:until AS timestamptz) IS NULL OR p.played_at < :until)),
+           (SELECT max(imported_at) FROM artist_plays
+            WHERE trainable AND (CAST(:until AS timestamptz) IS NULL OR imported_at < :until))
     """
 )
 _TRAITS = sa.text("SELECT user_id, traits FROM personality_features")
@@ -100,8 +110,8 @@ class Histories:
         in.
     window
         The first and the last day of dated plays, 'undated' where there are none.
-    last
-        When the last play was.
+    until
+        The least bound under which the same rows are read: what is played later is no part of them.
     """
 
     listeners: Sequence[History]
@@ -109,7 +119,7 @@ class Histories:
     refused: Mapping[str, int]
     parts: Mapping[str, Part]
     window: tuple[str, str]
-    last: datetime | None
+    until: datetime
 
     @property
     def sha256(self) -> str:
@@ -125,7 +135,8 @@ def read_histories(
     Parameters
     ----------
     since, until
-        Of dated plays, both included; counts without dates are read whole. None: no bound.
+        Plays from then on and before then; undated counts that were imported before `until`.
+        None: no bound.
 
     Raises
     ------
@@ -134,8 +145,10 @@ def read_histories(
     """
     # One snapshot: an import that runs meanwhile is in all of the answers or in none.
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
-        plays = connection.execute(_PLAYS, {"since": since, "until": until}).all()
-        counts = connection.execute(_ARTIST_PLAYS).all()
+        asked = {"since": since, "until": until}
+        plays = connection.execute(_PLAYS, asked).all()
+        counts = connection.execute(_ARTIST_PLAYS, {"until": until}).all()
+        times = connection.execute(_TIMES, {"until": until}).one()
         traits = {user: dict(values) for user, values in connection.execute(_TRAITS)}
         refused = {f"{table} from {source}": n for table, source, n in connection.execute(_REFUSED)}
     if not plays and not counts:
@@ -168,7 +181,7 @@ def read_histories(
             ),
         },
         window=_window([row.played_at for row in plays]),
-        last=max((row.played_at for row in plays), default=None),
+        until=max(time for time in times if time is not None) + timedelta(microseconds=1),
     )
 
 

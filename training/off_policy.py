@@ -144,6 +144,32 @@ def estimates(
     }
 
 
+def gain(log: Log, target: FloatArray, baseline: FloatArray) -> Estimate:
+    """Return by how much one policy's value exceeds another's, both by SNIPS from the same rows.
+
+    The influence of the difference is the difference of influences: paired, as in a holdout. The
+    sample sizes are those of the target.
+
+    Raises
+    ------
+    NothingTrainableError
+        As `estimates`.
+    """
+    first, second = (_snips(log.randomised, p[log.propensity < 1]) for p in (target, baseline))
+    effective = estimates(log, target)["snips"]
+    interval = clustered(
+        first[0] - second[0], first[1] - second[1], log.listener[log.propensity < 1]
+    )
+    return Estimate(interval, effective.effective_rows, effective.effective_listeners)
+
+
+def _snips(rows: Log, target: FloatArray) -> tuple[float, FloatArray]:
+    weight = target / rows.propensity
+    mean = float(weight.mean())
+    value = float((weight * rows.reward).mean()) / mean if mean > 0 else 0.0
+    return value, weight * (rows.reward - value) / (mean if mean > 0 else 1.0)
+
+
 def clustered(value: float, influence: FloatArray, listener: IndexArray) -> Interval:
     """Return the 95% interval of an estimate whose rows are dependent within a listener.
 
@@ -191,5 +217,4 @@ def tilted(log: Log, score: FloatArray, strength: float) -> FloatArray:
 
 def _per_listener(values: FloatArray, listener: IndexArray) -> FloatArray:
     _, place = np.unique(listener, return_inverse=True)
-    sums: FloatArray = np.bincount(place, weights=values)
-    return sums
+    return np.bincount(place, weights=values).astype(np.float64)

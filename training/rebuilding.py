@@ -10,12 +10,12 @@ from recommender.audio_estimator import MODEL as AUDIO_ESTIMATOR
 from training import colisten_run, scorer
 from training.audio_examples import read_examples
 from training.audio_fit import fit
+from training.consolidation import consolidate, read_parts
 from training.data_parts import Part
 from training.dataset import Dataset, read_dataset
 from training.fitting import FitSettings
 from training.impressions import read_impressions
 from training.qtable_flavour import QTABLE
-from training.qtables import consolidate, read_parts
 from training.runs import COLISTEN, COLISTEN_TAG, IMPRESSIONS, SCORER, StoredRun
 
 Files = Mapping[str, bytes]
@@ -34,12 +34,11 @@ Rebuild = Callable[[sa.Engine, StoredRun], Rebuilt]
 
 
 def _dataset(engine: sa.Engine, run: StoredRun) -> Dataset:
-    until = run.params["until"]
     return read_dataset(
         engine,
         seed=int(run.params["seed"]),
         since=_moment(run.params.get("since", "")),
-        until=None if until == "undated" else datetime.fromisoformat(until),
+        until=datetime.fromisoformat(run.params["read_until"]),
     )
 
 

@@ -1,4 +1,4 @@
-"""Reproduction: a run's model fitted again, and compared byte for byte; nothing is registered.
+"""Reproduction: a run's model fitted again, and compared byte for byte; no version comes of it.
 
 The data come first: a model of other rows cannot be equal, and which rows changed is worth more
 than that the bytes did.
@@ -17,7 +17,7 @@ from training.data_parts import DATA_FILE, Part, differences, from_file
 from training.errors import NothingTrainableError, RegistryError, TrainingError
 from training.packaging import model_sha256
 from training.rebuilding import REBUILDS, Rebuild
-from training.runs import CODE_TAG, MODEL_SHA256_TAG, MODEL_TAG, StoredRun
+from training.runs import CODE_TAG, MODEL_SHA256_TAG, MODEL_TAG, REPRODUCED_TAG, StoredRun
 
 REQUIREMENTS = "model/requirements.txt"
 
@@ -31,6 +31,10 @@ class Runs(Protocol):
 
     def artifact(self, run_id: str, path: str) -> bytes:
         """Read one of a run's files."""
+        ...
+
+    def set_run_tag(self, run_id: str, key: str, value: str) -> None:
+        """Write a tag of a run."""
         ...
 
     def environment(self) -> list[str]:
@@ -56,6 +60,9 @@ def reproduce(
 ) -> Reproduction:
     """Rebuild a run's data, fit its model again with its parameters and seed, and compare.
 
+    The run's tag `reproduced` becomes yes where the bytes are equal, and no where they differ
+    though neither data nor code nor libraries do: a gate of promotion reads it.
+
     Parameters
     ----------
     rebuilds
@@ -77,8 +84,10 @@ def reproduce(
             f"run {run_id} ({run.name}, {run.status.lower()}) cannot be reproduced: it is no"
             f" finished run that trained {' or '.join(rebuilds)}"
         )
-    changes = _surroundings(registry, run, code or code_version(Path(__file__).parent))
-    notes = f"; {'; '.join(changes)}" if changes else ""
+    code = code or code_version(Path(__file__).parent)
+    changes = _surroundings(registry, run, code)
+    unsure = ["the code had changes that no commit holds"] if code.endswith("-dirty") else []
+    notes = "".join(f"; {note}" for note in (*changes, *unsure))
     try:
         then = from_file(registry.artifact(run_id, DATA_FILE))
         rebuilt = rebuilds[kind](engine, run)
@@ -96,8 +105,11 @@ def reproduce(
     with threadpool_limits(limits=1):
         found = model_sha256(rebuilt.fit())
     if found == expected:
+        registry.set_run_tag(run_id, REPRODUCED_TAG, "yes")
         same = f"equal: {kind} of run {run_id}, sha256 {found}"
         return Reproduction(True, f"{same}, fitted again to the same {_rows(then)} rows{notes}")
+    if not changes:  # other code may well give another model
+        registry.set_run_tag(run_id, REPRODUCED_TAG, "no")
     return Reproduction(
         False,
         f"not equal: {kind} of run {run_id} was {expected[:12]} and comes out as {found[:12]} from"
@@ -122,8 +134,6 @@ def _surroundings(registry: Runs, run: StoredRun, code: str) -> list[str]:
     then = run.tags.get(CODE_TAG, "unknown")
     if then != code:
         changes.append(f"the code was {then} and is {code}")
-    elif code.endswith("-dirty"):
-        changes.append("the code had changes that no commit holds")
     lines = registry.artifact(run.run_id, REQUIREMENTS).decode().split()
     before = dict(line.split("==") for line in lines if line.count("==") == 1)
     for line in registry.environment():

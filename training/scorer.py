@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from recommender.cold_start import Stage
 from recommender.scoring import Scorer
 from training.barred_rows import BARRED_ROWS_USED, barred_rows_used
+from training.catalogue import artist_names
 from training.challenger import challenger_gain
 from training.choices import CANDIDATES, Choices, choices_of, rows_of
 from training.code_version import code_version
@@ -21,11 +22,11 @@ from training.data_parts import DATA_FILE, Part, hash_of, to_file
 from training.dataset import ColistenFor, Dataset, Holdout, read_dataset
 from training.evaluation import K
 from training.evidence import EVALUATION_FILE, evidence_of
-from training.figures import weights_figure
 from training.fitting import Evidence, FitSettings, Fitted, enough_impressions, fit_evidence
 from training.holdout import is_test
 from training.impressions import Impressions, read_impressions
 from training.intervals import Interval
+from training.off_policy_gain import off_policy_metrics
 from training.packaging import sha256
 from training.runs import (
     BASELINE,
@@ -37,6 +38,7 @@ from training.runs import (
     SCORER,
     Run,
 )
+from training.scorer_figures import MOST, scorer_figures
 from training.scorer_flavour import KIND
 from training.weights import RESAMPLES, SHRINKAGE
 
@@ -147,7 +149,19 @@ def train_scorer(
             seed=seed,
             now=now,
             colisten_for=colisten_for,
+            artist_names=artist_names(engine),
         )
+        say("drawing")
+        figures, calibration = scorer_figures(
+            scorer,
+            served,
+            _choices(dataset, dataset.test[:MOST], now, colisten_for, add_relevant=False),
+            weights={stage: one.intervals_ for stage, one in fit.stages.items()},
+            groups=evidence.groups,
+        )
+    off_policy = off_policy_metrics(
+        impressions, impressions.of(lambda user: is_test(user, seed)), scorer, served
+    )
     barred = barred_rows_used(engine, dataset)
     say("registering the version")
     seconds = timer() - began
@@ -165,7 +179,7 @@ def train_scorer(
             | {
                 "seed": seed,
                 "now": now.isoformat(),
-                "until": histories.last.isoformat() if histories.last else "undated",
+                "read_until": histories.until.isoformat(),
                 "candidates": CANDIDATES,
                 "k": K,
                 "data_from": histories.window[0],
@@ -177,6 +191,8 @@ def train_scorer(
             metrics=evidence.metrics()
             | _flat(left_out)
             | fit.metrics()
+            | off_policy
+            | calibration
             | _facts(dataset, impressions, refused)
             | {"seconds": seconds, BARRED_ROWS_USED: float(sum(barred.values()))},
             tags=basis
@@ -187,7 +203,7 @@ def train_scorer(
                 "refused": ", ".join(f"{n} {name}" for name, n in refused.items()),
                 "barred_rows": ", ".join(f"{n} {name}" for name, n in barred.items()),
             },
-            figures={"weights.png": weights_figure(scorer, served)},
+            figures=figures,
             data=(
                 HISTORIES if used is None else f"{IMPRESSIONS} and {HISTORIES}",
                 hash_of(parts),

@@ -1,8 +1,14 @@
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
+from recommender.cold_start import Stage
+from recommender.components import KEYS
+from recommender.scoring import Scorer
 from training.errors import NothingTrainableError, TrainingError
 from training.off_policy import Log, RewardModel, estimates, tilted
+from training.off_policy_gain import off_policy_metrics
 from training.simulation.off_policy_worlds import outcomes
 
 
@@ -76,3 +82,33 @@ def test_what_says_nothing_is_refused() -> None:
         estimates(log, np.ones(2))
     with pytest.raises(TrainingError, match="damaged"):
         Log(np.array([0]), np.ones(1), np.zeros(1))
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Impressions of 40 listeners, 20 each, every second one drawn."""
+
+    components: np.ndarray
+    stage: np.ndarray
+    reward: np.ndarray
+    propensity: np.ndarray
+    listener: np.ndarray
+
+
+def test_a_scorer_is_judged_by_what_followed_what_it_likes() -> None:
+    rng = np.random.default_rng(3)
+    components = rng.uniform(size=(800, len(KEYS)))
+    history = components[:, KEYS.index("history")]
+    propensity = np.where(np.arange(800) % 2 == 0, 0.01, 1.0)
+    reward = np.where(propensity < 1, history + rng.normal(0, 0.1, 800), 99.0)
+    shown = Shown(components, np.full(800, 2), reward, propensity, np.repeat(np.arange(40), 20))
+    good = Scorer.of({stage: {"history": 1.0} for stage in Stage})
+    blind = Scorer.of({stage: {"popularity": 1.0} for stage in Stage})
+    everybody = np.ones(800, dtype=np.bool_)
+    found = off_policy_metrics(shown, everybody, good, blind)
+    assert found["off_policy_gain_low"] > 0.2
+    assert found["champion_off_policy_value"] == pytest.approx(0.5, abs=0.1)
+    assert found["off_policy_listeners"] == 40
+    backwards = off_policy_metrics(shown, everybody, blind, good)
+    assert backwards["off_policy_gain"] == pytest.approx(-found["off_policy_gain"])
+    assert off_policy_metrics(shown, shown.listener < 9, good, blind) == {}

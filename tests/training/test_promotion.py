@@ -209,6 +209,12 @@ def test_the_lower_bound_must_pass_the_margin_that_was_set(versions: FakeVersion
             "group",
             "in group short is -0.0300 [-0.0300, -0.0300], 0.0200 beyond its margin of 0.0100",
         ),
+        (
+            {f"off_policy_gain{end}": -0.1 for end in ("", "_low", "_high")}
+            | {"off_policy_effective_n": 45.0},
+            "off_policy",
+            "changes by -0.1000 [-0.1000, -0.1000], 45.0 listeners in effect",
+        ),
         ({"train_serve_mismatch": 0.02, "mismatch_lists": 500.0}, "mismatch", "0.0190 too many"),
     ],
 )
@@ -227,6 +233,13 @@ def test_a_run_that_gave_another_model_is_declined(versions: FakeVersions) -> No
     versions.run_tags = {REPRODUCED_TAG: "no"}
     assert promote(versions, SCORER, number).gate == "reproducible"
     versions.run_tags = {REPRODUCED_TAG: "yes"}
+    assert promote(versions, SCORER, number).promoted
+
+
+def test_a_log_of_few_listeners_decides_nothing(versions: FakeVersions) -> None:
+    number = versions.add((0.02, 0.01, 0.03))
+    loss = {f"off_policy_gain{end}": -0.1 for end in ("", "_low", "_high")}
+    versions.runs[f"run{number}"] |= loss | {"off_policy_effective_n": 4.0}
     assert promote(versions, SCORER, number).promoted
 
 

@@ -22,10 +22,11 @@ from training.colisten_run import train_colisten
 from training.data_parts import DATA_FILE
 from training.errors import RegistryError, TrainingError
 from training.model_kind import ModelKind
+from training.promotion import promote
 from training.qtables import train_qtable
 from training.rebuilding import REBUILDS, Files, Rebuilt
 from training.reproduction import reproduce
-from training.runs import MODEL_SHA256_TAG, MODEL_TAG, StoredRun
+from training.runs import MODEL_SHA256_TAG, MODEL_TAG, REPRODUCED_TAG, StoredRun
 from training.scorer import train_scorer
 
 if TYPE_CHECKING:
@@ -36,6 +37,14 @@ NOW = datetime(2026, 11, 1, 12, 30, 15, 123456, tzinfo=UTC)
 KINDS: Mapping[str, ModelKind[Any]] = {
     one.KIND.name: one.KIND
     for one in (scorer_flavour, colisten_flavour, qtable_flavour, audio_estimator_flavour)
+}
+
+
+FIGURES = {
+    "scorer": ("weights", "calibration", "reliability_by_stage"),
+    "colisten": ("learning_curve",),
+    "qtable": ("qtable", "learning_curve"),
+    "audio_estimator": ("learning_curve",),
 }
 
 
@@ -72,9 +81,12 @@ def test_runs_tell_what_they_are_come_out_again_and_name_what_changed(
     """One test, for the sake of one training of each."""
     for name, run_id in trained.items():
         check_run(registry, run_id)
+        for figure in FIGURES[name]:
+            assert registry.artifact(run_id, f"figures/{figure}.png").startswith(b"\x89PNG")
         check_loading(registry, engine, name, run_id, tmp_path)
     check_nobody_is_named(registry, trained, engine, tmp_path)
 
+    check_planted_chance(engine, registry)
     before = {name: len(registry.versions(name)) for name in KINDS}
     for run_id in trained.values():
         done = reproduce(engine, registry, run_id)
@@ -83,12 +95,13 @@ def test_runs_tell_what_they_are_come_out_again_and_name_what_changed(
         assert registry.run(run_id).tags[MODEL_SHA256_TAG] in done.message
     elsewhere = reproduce(engine, registry, trained["qtable"], code="0" * 40)
     assert elsewhere.equal
+    assert {registry.run(run_id).tags[REPRODUCED_TAG] for run_id in trained.values()} == {"yes"}
     assert f"and is {'0' * 40}" in elsewhere.message
-    check_planted_chance(trained["audio_estimator"], engine, registry)
 
-    # What comes in later is no part of it: a verdict, and a play after the last one.
+    # What comes in later is no part of it: a verdict, a play, a count.
     write(engine, [("later", "genre_a", 1.0, NOW + timedelta(hours=1))])
-    world.play("user001", 5, 200)
+    world.play("user001", 5, 20_000)
+    world.count_plays("user001", 59, 7, source="later")
     for run_id in trained.values():
         done = reproduce(engine, registry, run_id)
         assert done.equal, done.message
@@ -172,8 +185,8 @@ def check_nobody_is_named(
     assert not [user for user in known for text in texts if user in text]
 
 
-def check_planted_chance(run_id: str, engine: sa.Engine, registry: "Registry") -> None:
-    """A fit that draws without a seed is found out."""
+def check_planted_chance(engine: sa.Engine, registry: "Registry") -> None:
+    """A fit that draws without a seed is found out, and not promoted."""
 
     def unseeded(engine: sa.Engine, run: StoredRun) -> Rebuilt:
         rebuilt = REBUILDS["audio_estimator"](engine, run)
@@ -185,9 +198,14 @@ def check_planted_chance(run_id: str, engine: sa.Engine, registry: "Registry") -
 
         return replace(rebuilt, fit=fit)
 
+    again = train_audio_estimator(engine, registry, seed=3, now=NOW)
+    run_id = again.run_id
+    registry.set_alias("audio_estimator", "champion", again.version - 1)
     done = reproduce(engine, registry, run_id, rebuilds={"audio_estimator": unseeded})
     assert not done.equal
     assert "from the same data, parameters and seed" in done.message
+    assert registry.run(run_id).tags[REPRODUCED_TAG] == "no"
+    assert promote(registry, "audio_estimator", again.version).gate == "reproducible"
 
 
 def test_what_cannot_be_repeated_is_said(engine: sa.Engine, registry: "Registry") -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 from impression_log import START, Log
+from msgspec.structs import replace
 
 import training.dataset as dataset_module
 from features.listeners import Profile
@@ -17,6 +18,8 @@ from recommender.components import KEYS
 from recommender.scoring import PRIOR
 from training import histories, leaks
 from training.choices import choices_of
+from training.comparison import comparison_of
+from training.comparison_page import page_of
 from training.dataset import read_dataset
 from training.evaluation import GAIN
 from training.fitting import Evidence
@@ -112,6 +115,14 @@ def test_a_run_is_complete_and_repeatable(
     assert logged["leaking_values"] == logged["barred_rows_used"] == 0
     assert 0 < logged["full_ndcg_10"] <= 1
 
+    compared = comparison_of(registry, first.run_id, again.run_id)
+    assert (compared.paired, compared.tested) == (first.listeners_test, 2)
+    assert not compared.differences.any()
+    assert "personality_unknown" in {line.name for line in compared.groups}
+    page = page_of(compared)
+    assert "No difference beyond chance" in page
+    assert "user0" not in page
+
     assert rollback(registry, SCORER, reason="as an exercise").promoted
     assert [entry.kind for entry in history(registry, SCORER)][-1] == "rollback"
     champion = registry.champion(SCORER)
@@ -130,7 +141,7 @@ def test_a_leaking_feature_is_caught(
         history: History, plays: Sequence[Play], counts: Sequence[ArtistCount], **rest: Any
     ) -> Profile:
         everything = honest(history, history.plays, history.counts, **rest)
-        return honest(history, plays, counts, **rest)._replace(history=everything.history)
+        return replace(honest(history, plays, counts, **rest), history=everything.history)
 
     monkeypatch.setattr(dataset_module, "profile_of", leaking)
     monkeypatch.setattr(leaks, "profile_of", leaking)

@@ -235,6 +235,10 @@ class Registry:
             except (MlflowException, OSError):
                 raise RegistryError(f"run {run_id} keeps no file {path}") from None
 
+    def set_run_tag(self, run_id: str, key: str, value: str) -> None:
+        """Write a tag of a run."""
+        self._client.set_tag(run_id, key, value)
+
     def environment(self) -> list[str]:
         """Return the libraries in use that models depend on, as `name==version`."""
         return environment()
