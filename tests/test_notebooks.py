@@ -52,7 +52,7 @@ def shared_world(servers: Endpoints, tmp_path_factory: pytest.TempPathFactory) -
     url = sa.make_url(servers.database_url).set(database=name).render_as_string(hide_password=False)
     engine = connect(url)
     migrate(engine)
-    build_world(engine, tracks=900, listeners=90, now=datetime.now(UTC))
+    build_world(engine, tracks=500, listeners=60, now=datetime.now(UTC))
     build_features(engine, now=datetime.now(UTC))
     engine.dispose()
     with pytest.MonkeyPatch.context() as patch:

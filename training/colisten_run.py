@@ -100,7 +100,7 @@ def train_colisten(
         BASELINE: str(champion.number) if champion else "none",
     }
     seconds = timer() - began
-    flat: dict[str, float] = {"seconds": seconds}
+    flat: dict[str, float] = {"seconds": seconds, "listeners_test": float(len(dataset.test))}
     for name, interval in metrics.items():
         flat |= {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
     for kind, mix in (("by_tracks", colisten.by_tracks), ("by_artists", colisten.by_artists)):

@@ -59,7 +59,7 @@ _FILL = sa.text(
 
 
 @contextmanager
-def _servers() -> Iterator[tuple[sa.Engine, str, str]]:
+def servers() -> Iterator[tuple[sa.Engine, str, str]]:
     with (
         tempfile.TemporaryDirectory() as home,
         open_servers(
@@ -85,7 +85,7 @@ def _servers() -> Iterator[tuple[sa.Engine, str, str]]:
 
 def speed() -> list[Row]:
     """Return the rows of all three."""
-    with _servers() as (engine, redis_url, address):
+    with servers() as (engine, redis_url, address):
         return [*feedback(engine, redis_url), *consolidation(engine, address), *simulator()]
 
 
