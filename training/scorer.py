@@ -100,7 +100,7 @@ def train_scorer(
     evidence_from
         What the weights are fitted to.
     since, until
-        The data window: plays and impressions from then on and up to then. None: no bound; for
+        The data window: plays and impressions from then on and before then. None: no bound; for
         impressions, `now`.
     progress
         Gets one line before each step.
