@@ -91,7 +91,7 @@ def psi(today: Sequence[int], before: Sequence[int]) -> float:
     Examples
     --------
     >>> round(psi([500, 500], [500, 500]), 6), round(psi([900, 100], [500, 500]), 2)
-    (0.0, 0.87)
+    (0.0, 0.88)
     """
     p, q = ([(n + 0.5) / (sum(row) + 0.5 * len(row)) for n in row] for row in (today, before))
     return sum((a - b) * log(a / b) for a, b in zip(p, q, strict=True))

@@ -57,12 +57,14 @@ class Settings(BaseSettings):
 
     bondhu_challenger_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     bondhu_shadow_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    bondhu_sample_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.01
 
     bondhu_webhook_url: SecretStr | None = None
     bondhu_precompute_days: Annotated[int, Field(ge=0, le=365)] = 7
     bondhu_dask: (
         Annotated[str, Field(pattern=r"^([1-9]\d{0,2}|(tcp|tls)://[^\s/]+:\d{1,5})$")] | None
     ) = None
+    bondhu_scorer_nights: Annotated[int, Field(ge=1, le=365)] = 1
     bondhu_catch_up_nights: Annotated[int, Field(ge=0, le=365)] = 7
     bondhu_watch_least_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 50
     bondhu_watch_psi: Annotated[float, Field(ge=0.0, le=100.0)] = 0.25

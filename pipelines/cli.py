@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from typing import NoReturn
 
 import redis
 import typer
@@ -14,11 +15,14 @@ from features.sources.errors import SourceError
 from pipelines.commands import (
     criteria,
     doctor,
+    evaluate,
+    experiments,
     features,
     imports,
     models,
     nightly,
     rights,
+    search,
     servers,
     service,
     simulate,
@@ -40,10 +44,16 @@ app = typer.Typer(
 app.add_typer(imports.app, name="import")
 app.add_typer(features.app, name="features")
 app.add_typer(train.app, name="train")
+app.add_typer(search.app, name="search")
 for command in (
     servers.up,
     servers.down,
+    evaluate.evaluate,
     models.promote,
+    models.rollback,
+    models.promotions,
+    models.compare,
+    experiments.reproduce,
     service.serve,
     service.token,
     service.demo,
@@ -72,21 +82,32 @@ EXPECTED = (
 )
 
 
+NIGHTLY_FAILED = 30
+
+
+def _give_up(line: str) -> NoReturn:
+    typer.echo(f"bondhu: {line}", err=True)
+    sys.exit(NIGHTLY_FAILED if sys.argv[1:2] == ["nightly"] else 1)
+
+
 def main() -> None:
-    """Run a command; what can be expected to go wrong is said in one line, with exit code 1."""
+    """Run a command; what can be expected to go wrong is said in one line, with exit code 1.
+
+    `nightly` has codes of its own: there it is 30.
+    """
     # A plain kill leaves the servers to the next command; as an exception it stops them.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         app()
     except EXPECTED as error:
-        sys.exit(f"bondhu: {error}")
+        _give_up(str(error))
     except OperationalError as error:
         reason = str(error.orig).strip().splitlines()[0]
         mend = "make room and run it again" if "No space left" in reason else "run it again"
-        sys.exit(f"bondhu: PostgreSQL gave up ({reason}); nothing was half-written: {mend}")
+        _give_up(f"PostgreSQL gave up ({reason}); nothing was half-written: {mend}")
     except redis.RedisError as error:
-        sys.exit(f"bondhu: Redis cannot be used ({error}): check REDIS_URL, or unset it")
+        _give_up(f"Redis cannot be used ({error}): check REDIS_URL, or unset it")
     except OSError as error:
-        sys.exit(f"bondhu: {error.strerror or error}: {error.filename or 'the disk'}")
+        _give_up(f"{error.strerror or error}: {error.filename or 'the disk'}")
     except KeyboardInterrupt:
         sys.exit(130)

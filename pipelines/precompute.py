@@ -17,6 +17,7 @@ from features import recommendations
 from features.catalogue import load_catalogue
 from features.database import connect
 from features.nights import Outcome
+from features.redis_server import ask_whether_cluster
 from features.settings import Settings
 from features.spreading import IN_PART, PARTS
 from pipelines.environment import Environment
@@ -24,12 +25,12 @@ from pipelines.nights.night import Night
 from pipelines.workers import open_workers
 from recommender.errors import ModelFormatError
 from serving.cache import LIST_SECONDS, Cache
-from serving.connections import ask_whether_cluster
 from serving.lineup import Lineup
 from serving.list_building import RankingSettings
 from serving.model_copies import ModelCopies
 from serving.model_registry import ModelRegistry, open_registry
 from serving.recommend import Recommender
+from serving.samples import ComponentSamples
 from serving.schemas import RecommendRequest
 from serving.shadow import Shadows
 from serving.versions import Versions
@@ -193,6 +194,7 @@ class _Lists:
             cache,
             ranking,
             Shadows(engine, ranking, now=lambda: as_of),
+            ComponentSamples(engine, share=0.0),  # of calls only
             now=lambda: as_of,
             new_id=lambda: self._next,
         )

@@ -134,7 +134,7 @@ def promote_colisten(night: Night) -> Outcome:
 
 
 def train_scorer(night: Night) -> Outcome:
-    """Fit the weights of a score."""
+    """Fit the weights of a score, every `BONDHU_SCORER_NIGHTS` nights."""
     from training.scorer import train_scorer as train  # noqa: PLC0415 - imports scipy
 
     def fit() -> None:
@@ -148,6 +148,11 @@ def train_scorer(night: Night) -> Outcome:
         )
 
     night.registry.ensure_prior()
+    nights = night.environment.settings.bondhu_scorer_nights
+    for latest in night.registry.versions("scorer")[1:][-1:]:  # the first was set by hand
+        fitted_at = night.registry.run(latest.run_id).started_at
+        if fitted_at and timedelta(0) < night.as_of - fitted_at < timedelta(days=nights - 0.5):
+            return {"model": "scorer", "skipped": f"{latest} is younger than {nights} nights"}
     return _trained(night, "scorer", fit)
 
 

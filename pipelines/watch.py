@@ -10,10 +10,10 @@ from features import engagement, feeds
 from features.drift import drift, drifted
 from features.engagement import Figure
 from features.nights import Outcome
+from features.redis_server import ask_whether_cluster
 from features.settings import Settings
 from pipelines.nights.night import Night
 from serving.cache import Cache
-from serving.connections import ask_whether_cluster
 
 DAY = timedelta(days=1)
 MONTH = timedelta(days=engagement.MONTH_DAYS)

@@ -5,9 +5,11 @@ Stages are made from histories: week_1 sees nothing, week_2_4 the first fifth of
 see, it should find.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
+from functools import cached_property
 
 import numpy as np
 import sqlalchemy as sa
@@ -16,19 +18,26 @@ from features.listeners import listener_of
 from recommender.cold_start import Stage
 from recommender.listener import Listener
 from recommender.taste import ColistenIn
-from recommender.tracks import Catalogue, IndexArray
+from recommender.tracks import Catalogue, IndexArray, Tracks
 from training.catalogue import load_trainable_catalogue
+from training.data_parts import Part, hash_of, part_of
 from training.errors import NothingTrainableError
 from training.histories import ArtistCount, Histories, History, Play, read_histories
 from training.holdout import (
     FEWEST_ARTISTS,
     by_discovery,
+    draw_of,
     early_count,
     held_out_at_random,
     held_out_latest,
     is_test,
 )
 from training.profiles import Facts, profile_of, read_facts
+
+
+MOST_FIT, MOST_TEST = 2_000, 1_000
+"""Listeners that fit weights and that test them: a sample of them says as much, to within the
+intervals that are reported with n, and a night's time does not grow with how many there are."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,28 @@ class Dataset:
     fit: Sequence[Holdout]
     test: Sequence[Holdout]
 
+    @cached_property
+    def parts(self) -> Mapping[str, Part]:
+        """All that models are fitted to: histories, catalogue, how what was played sounds."""
+        # The facts cover all that was ever played, these histories maybe a part of it.
+        listeners = self.histories.listeners
+        tracks = {play.track_id for one in listeners for play in one.plays}
+        artists = {count.artist_key for one in listeners for count in one.counts}
+        sounds = [
+            *sorted((t, *self.facts.tracks[t]) for t in tracks & self.facts.tracks.keys()),
+            *sorted((a, *self.facts.artists[a]) for a in artists & self.facts.artists.keys()),
+        ]
+        return {
+            **self.histories.parts,
+            "catalogue": _catalogue_part(self.catalogue),
+            "sounds of what was played": part_of(sounds),
+        }
+
+    @property
+    def sha256(self) -> str:
+        """Of all parts."""
+        return hash_of(self.parts)
+
     def examples(
         self,
         holdouts: Sequence[Holdout],
@@ -115,12 +146,14 @@ class Dataset:
             yield Example(holdout.history.user_id, listener, np.sort(relevant))
 
 
-def read_dataset(engine: sa.Engine, *, seed: int, until: datetime | None = None) -> Dataset:
+def read_dataset(
+    engine: sa.Engine, *, seed: int, since: datetime | None = None, until: datetime | None = None
+) -> Dataset:
     """Read everything that may be used, and hide a part of every listener.
 
     Parameters
     ----------
-    until
+    since, until
         See `training.histories.read_histories`.
 
     Raises
@@ -128,7 +161,7 @@ def read_dataset(engine: sa.Engine, *, seed: int, until: datetime | None = None)
     NothingTrainableError
         No row may be used, or no listener has five artists of the catalogue.
     """
-    histories = read_histories(engine, until=until)
+    histories = read_histories(engine, since=since, until=until)
     catalogue = load_trainable_catalogue(engine)
     in_catalogue = frozenset(key.decode() for key in catalogue.artist_keys.tolist())
     holdouts = [
@@ -136,8 +169,8 @@ def read_dataset(engine: sa.Engine, *, seed: int, until: datetime | None = None)
         for history in histories.listeners
         if (holdout := hold_out(history, in_catalogue, seed)) is not None
     ]
-    fit = [h for h in holdouts if not is_test(h.history.user_id, seed)]
-    test = [h for h in holdouts if is_test(h.history.user_id, seed)]
+    fit = sampled([h for h in holdouts if not is_test(h.history.user_id, seed)], MOST_FIT, seed)
+    test = sampled([h for h in holdouts if is_test(h.history.user_id, seed)], MOST_TEST, seed)
     if not fit or not test:
         raise NothingTrainableError(
             f"too few listeners to train on: {len(fit)} to fit and {len(test)} to test with, of"
@@ -145,6 +178,18 @@ def read_dataset(engine: sa.Engine, *, seed: int, until: datetime | None = None)
             " catalogue on: import more"
         )
     return Dataset(catalogue, histories, read_facts(engine), fit, test)
+
+
+def sampled(holdouts: Sequence[Holdout], most: int, seed: int) -> Sequence[Holdout]:
+    """Return so many listeners, drawn by a hash of their ids, in their order; all where fewer.
+
+    Who is drawn does not depend on how many others there are, but for where the line falls.
+    """
+    if len(holdouts) <= most:
+        return holdouts
+    draws = [draw_of(holdout.history.user_id, seed, "sample") for holdout in holdouts]
+    last = sorted(draws)[most - 1]
+    return [holdout for holdout, draw in zip(holdouts, draws, strict=True) if draw <= last]
 
 
 def hold_out(history: History, in_catalogue: frozenset[str], seed: int) -> Holdout | None:
@@ -193,3 +238,12 @@ def first_plays(plays: Sequence[Play]) -> Mapping[str, datetime]:
     for play in plays:
         first.setdefault(play.artist_key, play.played_at)
     return first
+
+
+def _catalogue_part(catalogue: Catalogue) -> Part:
+    digest = hashlib.sha256()
+    columns = [getattr(catalogue.tracks, field.name) for field in fields(Tracks)]
+    for array in (catalogue.ids, catalogue.artist_keys, *columns):
+        digest.update(f"{array.dtype} {array.shape}\n".encode() + array.tobytes())
+    digest.update(repr([tuple(names) for names in catalogue.genres]).encode())
+    return Part(len(catalogue), digest.hexdigest())

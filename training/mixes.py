@@ -30,6 +30,9 @@ from training.grains import Counts, fit_grain
 
 FOLDS = 3
 MOST_HISTORIES = 150
+MOST_INSIDE = 2_000
+"""Histories that the grains of a fold are fitted to: nine weights are told from each other by a
+sample, and the grains that are served are fitted to everybody."""
 FEWEST_HISTORIES = 30
 FEWEST_ITEMS = 10
 OTHERS = 2_500
@@ -79,6 +82,10 @@ def fit_mixes(
 ) -> tuple[Mix, Mix]:
     """Return the mixes by tracks and by artists; where too few histories tell, the constants."""
     rng = np.random.default_rng(seed)
+    most = MOST_INSIDE * FOLDS // (FOLDS - 1)
+    if len(listenings) > most:
+        drawn = np.sort(rng.choice(len(listenings), most, replace=False))
+        listenings = [listenings[at] for at in drawn.tolist()]
     fold = rng.permutation(len(listenings)) % FOLDS
     by_tracks: list[Choice] = []
     by_artists: list[Choice] = []

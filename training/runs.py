@@ -12,6 +12,8 @@ FITTED_FROM_TAG = "fitted_from"
 """Tag: the evidence that a version rests on, one of the following."""
 HISTORIES = "histories"
 """What listeners played by themselves: no list was shown, nobody chose from one."""
+IMPRESSIONS = "impressions"
+"""What listeners chose from lists that they were shown; histories are the prior."""
 BY_HAND = "hand"
 
 LISTENING = "listening"
@@ -60,8 +62,15 @@ class Run:
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 
+REPRODUCED_TAG = "reproduced"
+"""Tag of a run: yes or no, whether training again from equal data gave the same model."""
+
 DATA_TAG = "data_sha256"
 """Tag: the hash of the rows that a model was fitted to."""
+CODE_TAG = "code_version"
+MODEL_TAG, MODEL_SHA256_TAG = "model", "model_sha256"
+"""Tags of a run that left a version: of which model, and the hash of its files."""
+SEED, SECONDS = "seed", "seconds"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ Every listener said something lately, so that tomorrow's first list is due for a
 worst case of a night.
 """
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -13,13 +12,43 @@ import sqlalchemy as sa
 
 from benchmarks.generated.listening import COLUMNS, Size, plays, write, write_world
 from features.imports import append_file, one_at_a_time
-from features.sources.interactions import import_interactions
+from recommender.qlearning import STATE_FEATURES, STATE_TRAITS
 
 YEAR = timedelta(days=365)
-KINDS = ("play", "skip", "like", "play", "dislike", "play")
-"""Of feedback, drawn alike: half of it says that a track was played."""
 CSV = "(FORMAT csv)"
-_CHUNK = 100_000
+
+_BANDS = "(ARRAY['low', 'med', 'high'])[1 + least(2, floor(3 * ({0}))::int)]"
+_HALF = " || '|' || ".join(
+    f"'{trait}_' || {_BANDS.format(f'w.{trait} / 100.0')}" for trait in STATE_TRAITS
+)
+_SOUND = " || '|' || ".join(
+    f"'{name}_' || {_BANDS.format('(a.tempo - 50) / 150' if name == 'tempo' else f'a.{name}')}"
+    for name in STATE_FEATURES
+)
+# Each listener says as much as any other, of tracks that many play; half of it is plays.
+_FEEDBACK = sa.text(
+    f"""
+    INSERT INTO music_interactions (event_id, user_id, episode, track_id, feedback_type, reward,
+        state, listen_duration_ms, track_duration_ms, occurred_at, received_at, source, trainable)
+    SELECT gen_random_uuid(), s.user_id, s.episode, s.track_id, s.kind,
+           CASE s.kind WHEN 'play' THEN 0.8 WHEN 'like' THEN 1 WHEN 'skip' THEN -0.35 ELSE -1 END,
+           {_HALF} || '|' || {_SOUND} || '|genre_' || t.category,
+           CASE s.kind WHEN 'play' THEN 180000 ELSE 20000 END, 200000, s.at, s.at, 'api', true
+    FROM (
+        SELECT 'listener-' || lpad((n % :listeners)::text, 6, '0') AS user_id,
+               n / :listeners + 1 AS episode,
+               'generated-track-' || lpad(floor(:tracks * power(random(), 2.5))::int::text, 7, '0')
+                   AS track_id,
+               (ARRAY['play', 'skip', 'like', 'play', 'dislike', 'play'])[1 + floor(6 * random())::int]
+                   AS kind,
+               CAST(:until AS timestamptz) - interval '1 year'
+                   * (1 - n::float8 / CAST(:n AS bigint)) - interval '1 hour' AS at
+        FROM generate_series(0, CAST(:n AS bigint) - 1) AS n
+    ) s
+    JOIN tracks t USING (track_id) JOIN audio_features a USING (track_id)
+    JOIN personality_scores w ON w.user_id = s.user_id AND w.is_active
+    """  # noqa: S608 - constants of recommender.qlearning
+)
 
 
 def load_night(engine: sa.Engine, folder: Path, size: Size, *, until: datetime, seed: int) -> None:
@@ -34,27 +63,10 @@ def load_night(engine: sa.Engine, folder: Path, size: Size, *, until: datetime, 
         for name, path in files.items():
             with path.open("rb") as file:
                 append_file(connection, name, COLUMNS[name], file, CSV)
-    said = folder / "interactions.csv"
-    with said.open("w", encoding="utf-8") as file:
-        file.writelines(_feedback(rng, size, until))
-    import_interactions(engine, said, now=until)
-    for path in (*files.values(), said):
+    with engine.begin() as connection:
+        connection.execute(sa.text("SET LOCAL work_mem = '256MB'"))
+        asked = {"n": size.plays, "listeners": size.listeners, "tracks": size.tracks}
+        connection.execute(_FEEDBACK, asked | {"until": until})
+        connection.execute(sa.text("ANALYZE music_interactions"))
+    for path in files.values():
         path.unlink()
-
-
-def _feedback(rng: np.random.Generator, size: Size, until: datetime) -> Iterator[str]:
-    """Yield lines: each listener says as much as any other, of tracks that many play."""
-    yield "user_id,track_id,feedback_type,occurred_at,listen_duration_ms,track_duration_ms\n"
-    last = until - timedelta(days=1)
-    for start in range(0, size.plays, _CHUNK):
-        n = min(_CHUNK, size.plays - start)
-        track = (size.tracks * rng.random(n) ** 2.5).astype(np.int64)
-        kind = rng.integers(len(KINDS), size=n)
-        ago = rng.uniform(0, YEAR.total_seconds(), size=n)
-        heard = rng.integers(5_000, 200_000, size=n)
-        for i in range(n):
-            at = (last - timedelta(seconds=float(ago[i]))).isoformat(timespec="milliseconds")
-            yield (
-                f"listener-{(start + i) % size.listeners:06d},generated-track-{track[i]:07d},"
-                f"{KINDS[kind[i]]},{at},{heard[i]},200000\n"
-            )

@@ -12,6 +12,7 @@ from features import nights
 from features.nights import NightRow
 from pipelines.nights.alarms import unfinished, verdict
 from pipelines.nights.night import Night
+from pipelines.promoting import MODELS
 
 NIGHTS_SHOWN = 30
 WIDTH, HEIGHT = 300.0, 64.0
@@ -55,7 +56,7 @@ TRENDS: Sequence[tuple[str, Sequence[str], str, str]] = (
 """Label, where the watch's outcome holds it, how it is written, and its setting BONDHU_WATCH_..."""
 
 
-def page(night: Night, failure: str | None = None) -> str:
+def page(night: Night) -> str:
     """Return the page of a night as far as it has come."""
     engine = night.environment.engine
     done = nights.steps(engine, night.date)
@@ -65,11 +66,12 @@ def page(night: Night, failure: str | None = None) -> str:
         (row, found["watch"].outcome if "watch" in found else {}, found) for row, found in watched
     ]
     settings = night.environment.settings
-    broke_off = failure or ("; ".join(unfinished(night)) or None)
+    broke_off = "; ".join(unfinished(night)) or None
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string(
         files("pipelines.nights").joinpath("night.html").read_text(encoding="utf-8")
     )
+    decided = night.outcome("promote")  # the database does not keep the order of keys
     took = [one for one in done.values() if one.seconds is not None]
     return template.render(
         night=night.date.isoformat(),
@@ -79,7 +81,7 @@ def page(night: Night, failure: str | None = None) -> str:
         features=night.outcome("refresh_features"),
         history=night.outcome("refresh_history"),
         candidates=night.outcome("evaluate"),
-        decided=night.outcome("promote"),
+        decided={name: decided[name] for name in MODELS if name in decided},
         precomputed=night.outcome("precompute"),
         cleaned=night.outcome("clean"),
         steps=took,

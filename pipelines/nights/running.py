@@ -111,15 +111,15 @@ def close_night(night: Night, failure: str | None) -> int:
     """Write down how a night ended, and call for whoever should look; return its exit code."""
     engine = night.environment.engine
     found = alarms.verdict(night, failure)
-    if failure is not None:  # a night that failed is reported as far as it came
-        steps.STEPS["report"](night)
     nights.finish(
         engine, night.date, exit_code=found.exit_code, outcome=found.outcome(), now=night.now()
     )
-    if found.exit_code:
-        webhook.call(night, found)
     for line in found.alarms:
         night.say(line)
+    if found.exit_code:
+        webhook.call(night, found)
+    if failure is not None:  # a night that failed is reported as far as it came
+        steps.STEPS["report"](night)
     return found.exit_code
 
 

@@ -24,7 +24,7 @@ from pipelines.nights.night import Night
 from pipelines.precompute import ListsOfPart
 from pipelines.workers import WorkersError, open_workers
 from recommender.scoring import PRIOR
-from training.qtables import consolidate
+from training.consolidation import consolidate
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 LISTENERS = 24

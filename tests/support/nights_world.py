@@ -91,15 +91,16 @@ class NightsWorld:
                 [{"user": user, "at": self.start - timedelta(days=days)} for user in self.users],
             )
         offsets = self.rng.uniform(1.0, days, (len(self.users), plays))
-        self._play(self.start - offsets * timedelta(days=1), TRACK_MS - 20_000)
+        times = [[self.start - timedelta(days=x) for x in row] for row in offsets.tolist()]
+        self._play(times, TRACK_MS - 20_000)
 
     def live(self, day: datetime, *, plays: int = 4, ms_played: int = TRACK_MS - 20_000) -> None:
         """Let everybody play some tracks in the 24 hours from `day` on."""
         hours = self.rng.uniform(0, 23.9, (len(self.users), plays))
-        self._play(day + hours * timedelta(hours=1), ms_played)
+        self._play([[day + timedelta(hours=x) for x in row] for row in hours.tolist()], ms_played)
 
-    def _play(self, times: np.ndarray, ms_played: int) -> None:
-        """Write plays at (listeners, plays) times."""
+    def _play(self, times: Sequence[Sequence[datetime]], ms_played: int) -> None:
+        """Write plays at each listener's times."""
         users, tracks = [], []
         for user, row in enumerate(times):
             chance = self.chance(user) ** 2
@@ -117,7 +118,7 @@ class NightsWorld:
                     "ms": ms_played,
                     "users": users,
                     "tracks": tracks,
-                    "times": times.ravel().tolist(),
+                    "times": [at for row in times for at in row],
                 },
             )
 

@@ -4,7 +4,10 @@ import logging
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
-from mlflow.environment_variables import MLFLOW_DISABLE_TELEMETRY
+from mlflow.environment_variables import (
+    MLFLOW_DISABLE_TELEMETRY,
+    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR,
+)
 from mlflow.telemetry import set_telemetry_client
 from sqlalchemy.exc import ArgumentError, OperationalError
 
@@ -33,6 +36,7 @@ def check(tracking_uri: str) -> None:
 def quieten() -> None:
     """Keep MLflow from reporting home, and its loggers from reporting every step."""
     MLFLOW_DISABLE_TELEMETRY.set(True)  # type: ignore[no-untyped-call]
+    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)  # type: ignore[no-untyped-call]
     set_telemetry_client()  # type: ignore[no-untyped-call]
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)

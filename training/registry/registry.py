@@ -24,7 +24,7 @@ from mlflow.protos.databricks_pb2 import (
     RESOURCE_DOES_NOT_EXIST,
     ErrorCode,
 )
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID
 
 from recommender.scoring import PRIOR
 from training import scorer_flavour
@@ -32,13 +32,19 @@ from training.errors import RegistryError
 from training.model_kind import M, ModelKind
 from training.packaging import read_package
 from training.registry.connection import check, is_server, quieten
-from training.registry.package import FILES, save
+from training.registry.package import FILES, environment, save
 from training.registry.stored import stored_run
 from training.runs import (
     BY_HAND,
     CHAMPION,
+    CODE_TAG,
+    DATA_TAG,
     FITTED_FROM_TAG,
+    MODEL_SHA256_TAG,
+    MODEL_TAG,
     SCORER,
+    SECONDS,
+    SEED,
     Run,
     StoredRun,
     Version,
@@ -86,19 +92,22 @@ class Registry:
         Parameters
         ----------
         tags
-            Of the version.
+            Of the version; code, data, seed and duration are added from the run.
         """
         client = self._client
         with self._run(run) as (run_id, folder), tempfile.TemporaryDirectory() as temporary:
             self._describe(run, run_id)
             saved, manifest = save(kind, model, Path(temporary))
             client.log_artifacts(run_id, str(saved), "model")
+            client.log_batch(
+                run_id, tags=[RunTag(MODEL_TAG, kind.name), RunTag(MODEL_SHA256_TAG, manifest)]
+            )
             self._create_model(kind.name)
             created = client.create_model_version(
                 kind.name,
                 source=f"{folder}/model",
                 run_id=run_id,
-                tags={**tags, MANIFEST_TAG: manifest},
+                tags={**_origin(run), **tags, MANIFEST_TAG: manifest},
             )
         return _version(created)
 
@@ -226,6 +235,14 @@ class Registry:
             except (MlflowException, OSError):
                 raise RegistryError(f"run {run_id} keeps no file {path}") from None
 
+    def set_run_tag(self, run_id: str, key: str, value: str) -> None:
+        """Write a tag of a run."""
+        self._client.set_tag(run_id, key, value)
+
+    def environment(self) -> list[str]:
+        """Return the libraries in use that models depend on, as `name==version`."""
+        return environment()
+
     def metrics(self, run_id: str) -> dict[str, float]:
         """Return a run's metrics."""
         return dict(self._client.get_run(run_id).data.metrics)
@@ -266,7 +283,9 @@ class Registry:
     def _describe(self, run: Run, run_id: str) -> None:
         """Write all that a run is but its model."""
         client = self._client
-        tags = dict(run.tags)
+        tags = _origin(run) | dict(run.tags)
+        if CODE_TAG in tags:
+            tags[MLFLOW_GIT_COMMIT] = tags[CODE_TAG].removesuffix("-dirty")
         if run.parent is not None:
             tags[MLFLOW_PARENT_RUN_ID] = run.parent
         client.log_batch(
@@ -322,6 +341,14 @@ class Registry:
         finally:
             ended = None if started is None else started + round(1000 * run.seconds)
             self._client.set_terminated(run_id, status, end_time=ended)
+
+
+def _origin(run: Run) -> dict[str, str]:
+    """Return what a version came from, as tags: code, data, seed and how long it took."""
+    origin = {key: run.tags[key] for key in (CODE_TAG, DATA_TAG) if key in run.tags}
+    if SEED in run.params:
+        origin[SEED] = str(run.params[SEED])
+    return origin | {SECONDS: f"{run.seconds:.1f}"}
 
 
 def _dataset(name: str, digest: str, window: str) -> DatasetInput:

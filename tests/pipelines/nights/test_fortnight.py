@@ -26,6 +26,7 @@ from serving.list_building import RankingSettings
 from serving.model_copies import ModelCopies
 from serving.model_registry import open_registry
 from serving.recommend import Recommender
+from serving.samples import ComponentSamples
 from serving.schemas import RecommendRequest
 from serving.shadow import Shadows
 from serving.versions import Versions
@@ -54,6 +55,7 @@ class Service:
             self.cache,
             ranking,
             Shadows(engine, ranking, now=lambda: self.now),
+            ComponentSamples(engine, share=0.0),
             now=lambda: self.now,
             new_id=uuid.uuid4,
         )
@@ -84,16 +86,18 @@ def environment(
 ) -> Environment:
     monkeypatch.setattr(pipelines.environment, "ARTIFACTS", tmp_path / "mlruns")
     uri = f"{mlflow_uri(database_url)}&application_name={uuid.uuid4().hex}"
-    return Environment(Settings(bondhu_home=tmp_path), database_url, redis_url, uri, engine)
+    return Environment(
+        Settings(bondhu_home=tmp_path, bondhu_scorer_nights=7), database_url, redis_url, uri, engine
+    )
 
 
 def test_better_models_are_promoted_and_a_broken_feed_is_not_learned_from(
     environment: Environment,
 ) -> None:
     world = NightsWorld(
-        environment.engine, listeners=LISTENERS, artists=36, tracks_each=8, circles=3, start=START
+        environment.engine, listeners=LISTENERS, artists=24, tracks_each=8, circles=3, start=START
     )
-    world.plant()
+    world.plant(plays=16)
     service = Service(environment)
     frozen: Lineup | None = None
     liked: dict[str, list[float]] = {"retrained": [], "frozen": []}

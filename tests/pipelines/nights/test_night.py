@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from nights_world import NightsWorld
+from pydantic import SecretStr
 from serving_world import SECRET, opened
 
 import pipelines.environment
@@ -40,7 +41,7 @@ def environment(
         database_url=database_url,
         redis_url=redis_url,
         mlflow_tracking_uri=uri,
-        bondhu_jwt_secret=SECRET,
+        bondhu_jwt_secret=SecretStr(SECRET),
     )
     return Environment(settings, database_url, redis_url, uri, engine)
 

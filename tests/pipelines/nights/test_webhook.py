@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any, cast
 
 import pytest
+from pydantic import SecretStr
 
 from features.settings import Settings
 from pipelines.environment import Environment
@@ -46,7 +47,8 @@ def receiver(*statuses: int) -> Iterator[tuple[str, list[Any]]]:
 
 
 def call(url: str | None, said: list[str]) -> bool:
-    environment = cast(Environment, type("E", (), {"settings": Settings(bondhu_webhook_url=url)}))
+    settings = Settings(bondhu_webhook_url=None if url is None else SecretStr(url))
+    environment = cast(Environment, type("E", (), {"settings": settings}))
     return webhook.call(Night(NOW.date(), NOW, environment, lambda: NOW, said.append), FOUND)
 
 

@@ -1,0 +1,58 @@
+"""Nights from the command line: what would run, what ran, and one line where it cannot."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from commands import run
+
+from features import nights
+from pipelines.servers import Endpoints
+from pipelines.steps import STEPS
+
+
+@pytest.fixture
+def on(database_url: str, redis_url: str) -> Endpoints:
+    return Endpoints(database_url, redis_url)
+
+
+def test_what_would_run_is_said_and_nothing_is_run(
+    tmp_path: Path, on: Endpoints, engine: sa.Engine
+) -> None:
+    ran = run("nightly", "--from", "2026-05-01", "--to", "2026-05-02", "--dry-run",
+              home=tmp_path, servers=on)  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    lines = ran.stdout.splitlines()
+    assert lines[0] == "2026-05-01: would run as of 2026-05-01 03:00 UTC"
+    assert [line.strip() for line in lines[1:14]] == [f"{name}: would run" for name in STEPS]
+    assert nights.nights(engine, until=datetime.now(UTC).date(), most=1) == []
+
+
+def test_a_night_that_cannot_start_ends_with_30(tmp_path: Path, on: Endpoints) -> None:
+    for arguments, word in (
+        (("--from", "2026-05-02", "--to", "2026-05-01"), "exchange them"),
+        (("--date", "2999-01-01"), "has not come yet"),
+        (("--date", "tomorrow"), "is no date"),
+    ):
+        ran = run("nightly", *arguments, home=tmp_path, servers=on)
+        (line,) = ran.stderr.splitlines()
+        assert (ran.returncode, word in line) == (30, True)
+
+
+def test_the_last_night_and_what_is_due(tmp_path: Path, on: Endpoints, engine: sa.Engine) -> None:
+    today = datetime.now(UTC)
+    nights.begin(engine, today.date(), as_of=today, holder="a", now=today)
+    nights.begin_step(engine, today.date(), "watch", now=today)
+    nights.end_step(engine, today.date(), "watch", failed=False, seconds=1.25, outcome={})
+    ran = run("status", home=tmp_path, servers=on)
+    assert ran.returncode == 0, ran.stderr
+    assert f"Night of {today.date()}" in ran.stdout
+    assert "1.25" in ran.stdout
+    assert f"Due: {today.date()}" in ran.stdout
+
+
+def test_eight_criteria(tmp_path: Path, on: Endpoints) -> None:
+    ran = run("criteria", "--since", "2026-05-01", home=tmp_path, servers=on)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.count("nothing measured") == 8
