@@ -13,6 +13,7 @@ from features.settings import SettingsError
 from features.sources.errors import SourceError
 from pipelines.commands import (
     doctor,
+    evaluate,
     features,
     imports,
     models,
@@ -39,6 +40,7 @@ app.add_typer(train.app, name="train")
 for command in (
     servers.up,
     servers.down,
+    evaluate.evaluate,
     models.promote,
     service.serve,
     service.token,

@@ -59,6 +59,9 @@ SHARES: Mapping[Stage, Mapping[Source, float]] = {
 }
 """Stage -> source -> share of the candidates."""
 
+SPOTIFY_SHARE = 0.1
+"""Of the candidates that Spotify may propose before the others share the rest."""
+
 TIE = 1e-6
 """What popularity adds where a source thinks the same of two tracks."""
 EXACT = 50_000
@@ -77,6 +80,7 @@ def propose(
     within: IndexArray | None = None,
     excluded: IndexArray | None = None,
     index: AudioIndex | None = None,
+    spotify: IndexArray | None = None,
 ) -> tuple[IndexArray, list[Source]]:
     """Return up to `size` candidates for a listener; none only from an empty catalogue.
 
@@ -89,6 +93,9 @@ def propose(
         else. None: what the listener heard or disliked.
     index
         Of this catalogue; used where it has more than `EXACT` tracks. None: all are judged.
+    spotify
+        Rows that Spotify recommends to the listener, best first: the first tenth of `size` of them
+        that are open join. None: it was not asked, or is closed.
 
     Returns
     -------
@@ -114,8 +121,15 @@ def propose(
     asked = {s: share for s, share in SHARES[listener.stage].items() if _speaks(s, listener)}
     total = sum(asked.values())
     found: dict[int, Source] = {}
+    if spotify is not None and len(spotify):
+        rows = catalogue.tracks.recording[spotify]
+        rows = rows[np.sort(np.unique(rows, return_index=True)[1])]
+        worth = -np.arange(len(rows), dtype=np.float64)
+        _take(found, (rows, worth), Source.SPOTIFY, round(SPOTIFY_SHARE * size), open_)
+    shared = size - len(found)
     for source, share in asked.items():
-        _take(found, reach.worth(source, size), source, round(share / total * size), open_)
+        count = min(round(share / total * shared), size - len(found))
+        _take(found, reach.worth(source, size), source, count, open_)
     if len(found) < size:  # too small a catalogue, or a source that had little to say
         left = size - len(found)
         _take(found, reach.worth(Source.POPULAR, size + left), Source.POPULAR, left, open_)
