@@ -75,8 +75,16 @@ def mlflow_uri(database_url: str) -> str:
     >>> mlflow_uri("postgresql://ada@db/bondhu")
     'postgresql+psycopg2://ada@db/bondhu?options=-csearch_path%3Dmlflow'
     """
+    return schema_uri(database_url, "mlflow")
+
+
+def schema_uri(database_url: str, schema: str) -> str:
+    """Return the address of one schema of a database: who connects there sees nothing else.
+
+    MLflow, Optuna and Bondhu all use a table `alembic_version`, each in a schema of its own.
+    """
     parsed = sa.make_url(database_url).set(drivername="postgresql+psycopg2")
-    options = f"{parsed.query.get('options', '')} -csearch_path=mlflow".strip()
+    options = f"{parsed.query.get('options', '')} -csearch_path={schema}".strip()
     return parsed.update_query_dict({"options": options}).render_as_string(hide_password=False)
 
 

@@ -14,10 +14,12 @@ from features.sources.errors import SourceError
 from pipelines.commands import (
     doctor,
     evaluate,
+    experiments,
     features,
     imports,
     models,
     rights,
+    search,
     servers,
     service,
     simulate,
@@ -37,11 +39,16 @@ app = typer.Typer(
 app.add_typer(imports.app, name="import")
 app.add_typer(features.app, name="features")
 app.add_typer(train.app, name="train")
+app.add_typer(search.app, name="search")
 for command in (
     servers.up,
     servers.down,
     evaluate.evaluate,
     models.promote,
+    models.rollback,
+    models.promotions,
+    models.compare,
+    experiments.reproduce,
     service.serve,
     service.token,
     service.demo,

@@ -97,6 +97,8 @@ def log_ratio(values: FloatArray, own: FloatArray) -> FloatArray:
     >>> log_ratio(np.array([[1.0], [np.nan]]), np.ones((2, 1))).round(3).tolist()
     [[0.663], [0.0]]
     """
+    if not len(own):
+        return np.zeros_like(values)
     known = ~np.isnan(own)
     m = known.sum(axis=0)
     mean = np.where(known, own, 0.0).sum(axis=0) / (m + OWN_MEAN)

@@ -145,6 +145,8 @@ def match(
     >>> match({"agreeableness": 0.8}, x, genre_terms([["soul"]])).round(4)
     array([0.6])
     """
+    if not traits:  # nobody assessed: the same, without a look at every track
+        return np.full(len(audio), NEUTRAL)
     total = np.zeros(len(audio))
     weight = np.zeros(len(audio))
     for trait, ideals in ideals_of(traits).items():

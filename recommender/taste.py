@@ -52,11 +52,43 @@ class ColistenIn:
         """Rows of the model whose artist the catalogue has."""
         return np.flatnonzero(self.catalogue_artist >= 0)
 
+    def described(self, tracks: Tracks) -> "Described":
+        """Return what is the same of these tracks whoever listens."""
+        artists, at = np.unique(tracks.artist, return_inverse=True)
+        return Described(
+            artists=artists,
+            at=at,
+            columns=self.model.background.of_tracks(tracks),
+            release=_release(tracks),
+            model_track=self.model_track[tracks.row],
+        )
+
     def taste(self, listened: Listened) -> "Taste | None":
         """Fold a listener in; None for one without any history."""
         if not len(listened.artists) and not len(listened.tracks):
             return None
         return Taste(self, listened)
+
+
+@dataclass(frozen=True)
+class Described:
+    """What co-listening needs of n tracks, worked out once where many listeners are judged.
+
+    Attributes
+    ----------
+    artists, at
+        The distinct artists, and (n,) each track's place among them.
+    columns
+        (n, 9) those of `Background.of_tracks`.
+    release, model_track
+        (n,) the release's number and the row in the model's grain of tracks.
+    """
+
+    artists: IndexArray
+    at: IndexArray
+    columns: FloatArray
+    release: IndexArray
+    model_track: IndexArray
 
 
 def _rows(keys: np.ndarray, wanted: np.ndarray) -> IndexArray:
@@ -138,21 +170,32 @@ class Taste:
         genre = self._joined.genres.affinity(self._artists, weight, artists)
         return np.column_stack([np.log1p(np.maximum(0.0, score)), np.log1p(count), genre])
 
-    def reasons(self, tracks: Tracks, *, with_near: bool = True) -> FloatArray:
+    @property
+    def joined(self) -> ColistenIn:
+        """The model that it was folded into."""
+        return self._joined
+
+    def reasons(
+        self, tracks: Tracks, *, with_near: bool = True, described: Described | None = None
+    ) -> FloatArray:
         """Return (n, 9) what speaks for each track, in the order of `REASONS`.
 
         Nearness costs most: without it, its column is `FAR`.
+
+        Parameters
+        ----------
+        described
+            What the model says of these tracks by itself; None: it is worked out.
         """
-        artists, at = np.unique(tracks.artist, return_inverse=True)
-        artist, same_artist, genre = self._by_artist(artists)[at].T
-        columns = self._joined.model.background.of_tracks(tracks)
-        of_audio, other = columns[:, :AUDIO_COLUMNS], columns[:, AUDIO_COLUMNS:]
+        known = described or self._joined.described(tracks)
+        artist, same_artist, genre = self._by_artist(known.artists)[known.at].T
+        of_audio, other = known.columns[:, :AUDIO_COLUMNS], known.columns[:, AUDIO_COLUMNS:]
         near = np.full(len(tracks), FAR)
         if with_near and len(self._audio):
             heard_nothing = np.isnan(of_audio).all(axis=1)
             near = np.where(heard_nothing, FAR, nearness(of_audio, self._audio))
         age, popularity = log_ratio(other, self._own[:, AUDIO_COLUMNS:]).T
-        by_track = _spread(self._of_tracks, self._joined.model_track[tracks.row])
+        by_track = _spread(self._of_tracks, known.model_track)
         reasons = {
             "artist": artist,
             "same_artist": same_artist,
@@ -162,18 +205,18 @@ class Taste:
             "near": near,
             "age": age,
             "popularity": popularity,
-            "release": np.isin(_release(tracks), self._releases).astype(np.float64),
+            "release": np.isin(known.release, self._releases).astype(np.float64),
         }
         return np.column_stack([reasons[reason] for reason in REASONS])
 
-    def z(self, tracks: Tracks) -> FloatArray:
+    def z(self, tracks: Tracks, described: Described | None = None) -> FloatArray:
         """Return (n,) how much speaks for each track, without bounds."""
         counts = bool(self.mix.weights[REASONS.index("near")] > 0)
-        return self.reasons(tracks, with_near=counts) @ self.mix.weights
+        return self.reasons(tracks, with_near=counts, described=described) @ self.mix.weights
 
-    def worth(self, tracks: Tracks) -> FloatArray:
+    def worth(self, tracks: Tracks, described: Described | None = None) -> FloatArray:
         """Return (n,) the same in [0, 1]."""
-        return self.mix.unit(self.z(tracks))
+        return self.mix.unit(self.z(tracks, described))
 
 
 def _spread(scores: FloatArray, at: IndexArray) -> FloatArray:

@@ -19,20 +19,23 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from recommender.audio import FEATURES, FloatArray
-from recommender.audio_estimator import COEFFICIENTS_FILE, DESCRIPTION_FILE, AudioEstimator
+from recommender.audio_estimator import AudioEstimator
 from training.audio_estimator_flavour import KIND
 from training.audio_examples import AudioExamples, read_examples
 from training.audio_fit import RIDGE, artist_means, fit
 from training.code_version import code_version
+from training.data_parts import DATA_FILE, to_file
+from training.figures import learning_curve_figure
 from training.holdout import draw_of
 from training.intervals import Interval, bootstrap
-from training.packaging import sha256
 from training.runs import CHAMPION, Run
 
 if TYPE_CHECKING:  # importing it takes seconds
     from training.registry import Registry
 
 FOLDS = 5
+SHARES = (0.1, 0.3, 1.0)
+"""Of the tracks that fit, for the learning curve."""
 TEMPO_BPM = 150.0
 """What 1 of the scaled tempo is worth."""
 
@@ -78,28 +81,41 @@ def train_audio_estimator(
     examples = read_examples(engine)
     with threadpool_limits(limits=1):  # sums in another order would differ in their last bits
         metrics = out_of_fold(examples, seed)
+        curve = learning_curve(examples, seed)
         estimator = fit(examples.audio, examples.artist, examples.genres)
-    files = estimator.to_files()
-    digest = sha256(files[DESCRIPTION_FILE] + files[COEFFICIENTS_FILE])
     seconds = timer() - began
     version = registry.log_run(
         Run(
             name=f"audio_estimator seed {seed}",
-            params={"seed": seed, "ridge": RIDGE, "folds": FOLDS, "genres": len(estimator.genres)},
+            params={
+                "seed": seed,
+                "now": now.isoformat(),
+                "ridge": RIDGE,
+                "folds": FOLDS,
+                "genres": len(estimator.genres),
+            },
             metrics=_flat(metrics) | {"tracks": float(len(examples)), "seconds": seconds},
             tags={
                 "data_sha256": examples.sha256,
                 "code_version": code_version(Path(__file__).parent),
-                "model_sha256": digest,
                 "refused": ", ".join(f"{n} {name}" for name, n in examples.refused.items()),
             },
             data=("audio_features", examples.sha256, "as they are"),
+            figures={
+                "learning_curve.png": learning_curve_figure(
+                    curve,
+                    of="tracks with audio features",
+                    measured="mean absolute error",
+                    peer=("without a model", metrics["without_model_mae"].mean),
+                )
+            },
+            files={DATA_FILE: to_file(examples.parts)},
             started_at=now,
             seconds=seconds,
         ),
         KIND,
         estimator,
-        {"model_sha256": digest},
+        {},
     )
     gain = metrics["gain_mae"]
     promoted = gain.low > 0
@@ -154,6 +170,25 @@ def out_of_fold(examples: AudioExamples, seed: int) -> dict[str, Interval]:
         name = "mae_tempo_bpm" if is_tempo else f"mae_{feature}"
         metrics[name] = _mean(column * (TEMPO_BPM if is_tempo else 1.0), seed)
     return metrics
+
+
+def learning_curve(examples: AudioExamples, seed: int) -> dict[int, Interval]:
+    """Return the error on the same fifth of the tracks where only some of the others fit."""
+    fold = np.array([draw_of(track, seed, "audio") % FOLDS for track in examples.track_ids])
+    hidden, seen = np.flatnonzero(fold == 0), np.flatnonzero(fold != 0)
+    if not len(hidden) or not len(seen):
+        return {}
+    order = sorted(seen.tolist(), key=lambda i: draw_of(examples.track_ids[i], seed, "curve"))
+    curve = {}
+    for size in sorted({max(1, int(share * len(order))) for share in SHARES}):
+        some = np.array(sorted(order[:size]))
+        audio, artist = examples.audio[some], examples.artist[some]
+        model = fit(audio, artist, [examples.genres[i] for i in some.tolist()])
+        means, counts = artist_means(audio, artist, examples.artist[hidden])
+        genres = [examples.genres[i] for i in hidden.tolist()]
+        error = np.abs(model.estimate(means, counts, genres) - examples.audio[hidden])
+        curve[size] = _mean(error, seed)
+    return curve
 
 
 def _mean(error: FloatArray, seed: int) -> Interval:

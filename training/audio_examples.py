@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from recommender.audio import FEATURES, FloatArray, audio_rows
 from recommender.tracks import IndexArray
+from training.data_parts import Part, hash_of, part_of
 from training.errors import NothingTrainableError
-from training.histories import content_hash
 
 FEWEST = 50
 
@@ -45,6 +45,8 @@ class AudioExamples:
         Of each track, the finest first.
     refused
         Where from -> rows that may not be used.
+    parts
+        The rows' number and hash.
     """
 
     track_ids: Sequence[str]
@@ -52,7 +54,12 @@ class AudioExamples:
     artist: IndexArray
     genres: Sequence[tuple[str, ...]]
     refused: Mapping[str, int]
-    sha256: str
+    parts: Mapping[str, Part]
+
+    @property
+    def sha256(self) -> str:
+        """Of all rows."""
+        return hash_of(self.parts)
 
     def __len__(self) -> int:
         """Return n."""
@@ -83,5 +90,5 @@ def read_examples(engine: sa.Engine) -> AudioExamples:
         artist=artist.astype(np.int64),
         genres=[tuple(row[2]) for row in rows],
         refused=refused,
-        sha256=content_hash(rows),
+        parts={"audio_features": part_of(rows)},
     )

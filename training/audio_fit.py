@@ -54,7 +54,7 @@ def _design(genres: Sequence[Sequence[str]], known: Sequence[str]) -> csr_matrix
     for names in genres:
         found = sorted({place[name] for name in names if name in place})
         columns += found
-        shares += [1 / len(found)] * len(found)
+        shares += [1 / len(found) for _ in found]
         ends.append(len(columns))
     return csr_matrix((shares, columns, ends), shape=(len(genres), len(known)))
 

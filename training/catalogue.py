@@ -15,6 +15,12 @@ _UNTRAINABLE = sa.text(
     WHERE NOT t.trainable OR NOT (coalesce(a.trainable, true) OR a.estimated)
     """
 )
+_NAMES = sa.text(
+    """
+    SELECT artist_key, mode() WITHIN GROUP (ORDER BY artist_name)
+    FROM tracks WHERE trainable GROUP BY artist_key
+    """
+)
 
 
 def load_trainable_catalogue(engine: sa.Engine) -> Catalogue:
@@ -30,6 +36,12 @@ def load_trainable_catalogue(engine: sa.Engine) -> Catalogue:
     rows = catalogue.rows_of(barred)
     keep[rows[rows >= 0]] = False
     return catalogue if keep.all() else _restricted(catalogue, np.flatnonzero(keep))
+
+
+def artist_names(engine: sa.Engine) -> dict[str, str]:
+    """Return artist key -> the name as most tracks spell it, of tracks that may be trained on."""
+    with engine.connect() as connection:
+        return dict(connection.execute(_NAMES).tuples().all())
 
 
 def _restricted(catalogue: Catalogue, rows: IndexArray) -> Catalogue:

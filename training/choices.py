@@ -102,40 +102,71 @@ def best_known(catalogue: Catalogue) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class ChoiceRows:
-    """What `weights.StageWeights` is fitted to: n rows, those of one listener together.
+    """What `weights.StageWeights` is fitted to: n rows, those of one list together.
 
     Attributes
     ----------
+    columns
+        Keys of the components.
     features
-        (n, number of static components) float64, columns in the order of STATIC.
-    is_relevant
-        (n,) bool.
-    listener
-        (n,) int64: 0, 1, 2 ... ascending.
+        (n, len(columns)) float64.
+    target
+        (n,) float64: 0, or how much a row was chosen, corrected for its place.
+    exposure
+        (n,) float64: for how many candidates a row stands, 1 / propensity.
+    list, listener
+        (n,) int64. A listener has the same number at every stage.
     """
 
+    columns: tuple[str, ...]
     features: FloatArray
-    is_relevant: NDArray[np.bool_]
+    target: FloatArray
+    exposure: FloatArray
+    list: IndexArray
     listener: IndexArray
+
+    @property
+    def is_relevant(self) -> NDArray[np.bool_]:
+        """(n,), True for what was chosen."""
+        return self.target > 0
+
+    def where(self, keep: NDArray[np.bool_]) -> "ChoiceRows":
+        """Return some of the rows."""
+        return ChoiceRows(
+            self.columns,
+            self.features[keep],
+            self.target[keep],
+            self.exposure[keep],
+            self.list[keep],
+            self.listener[keep],
+        )
 
 
 def rows_of(choices: Iterable[Choices]) -> ChoiceRows:
-    """Stack the tracks of artists not heard before.
+    """Stack the tracks of artists not heard before; a listener is one list.
 
-    A listener with nothing relevant among them, or with nothing else, says nothing about weights
-    and drops out.
+    A listener's chosen rows share a target of 1: everyone counts once, however much they played.
+    Whoever has nothing relevant among their rows, or nothing else, says nothing about weights and
+    drops out.
     """
     features = [np.empty((0, len(STATIC)))]
-    labels = [np.empty(0, dtype=np.bool_)]
-    for one in choices:
+    targets = [np.empty(0)]
+    numbers = []
+    for number, one in enumerate(choices):
         new = ~one.is_known
         is_relevant = one.is_relevant[new]
         if is_relevant.any() and not is_relevant.all():
             features.append(np.stack([one.components[key][new] for key in STATIC], axis=1))
-            labels.append(is_relevant)
-    sizes = [len(label) for label in labels[1:]]
+            targets.append(is_relevant / is_relevant.sum())
+            numbers.append(number)
+    target = np.concatenate(targets)
+    sizes = [len(part) for part in targets[1:]]
+    listener = np.repeat(np.array(numbers, dtype=np.int64), sizes)
     return ChoiceRows(
-        np.concatenate(features),
-        np.concatenate(labels),
-        np.repeat(np.arange(len(sizes), dtype=np.int64), sizes),
+        columns=tuple(STATIC),
+        features=np.concatenate(features),
+        target=target,
+        exposure=np.ones(len(target)),
+        list=listener,
+        listener=listener,
     )

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,9 +17,12 @@ from recommender.grain import Grain
 from training.code_version import code_version
 from training.colisten import fit_colisten
 from training.crossfit import listening_of
+from training.data_parts import DATA_FILE, to_file
 from training.dataset import Dataset, Holdout, read_dataset, visible
 from training.evaluation import GAIN, K, ndcg
+from training.figures import learning_curve_figure
 from training.grains import fit_grain
+from training.holdout import draw_of
 from training.intervals import Interval, bootstrap
 from training.packaging import sha256
 from training.runs import BASELINE, COLISTEN, COMPARED_WITH, FITTED_FROM_TAG, LISTENING, Run
@@ -28,6 +31,10 @@ if TYPE_CHECKING:  # importing it takes seconds
     from training.registry import Registry
 
 Progress = Callable[[str], None]
+
+
+SHARES = (0.1, 0.3)
+"""Of the listeners who fit, for the learning curve; its last point is all of them."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +80,10 @@ def train_colisten(
     with threadpool_limits(limits=1):
         say(f"testing on {len(dataset.test)} listeners")
         metrics = worth(dataset, seed=seed)
+        say("measuring what fewer listeners would give")
+        curve = learning_curve(dataset, seed=seed) | {len(dataset.fit): metrics[f"ndcg_{K}"]}
         say(f"fitting to {len(histories.listeners)} listeners")
-        colisten = fit_colisten(
-            [listening_of(one) for one in histories.listeners],
-            lambda _: dataset.catalogue,
-            seed=seed,
-        )
+        colisten = fit_to(dataset, seed=seed)
     say("registering the version")
     champion = registry.champion(COLISTEN)
     files = colisten.to_files()
@@ -89,7 +94,7 @@ def train_colisten(
         BASELINE: str(champion.number) if champion else "none",
     }
     seconds = timer() - began
-    flat: dict[str, float] = {"seconds": seconds}
+    flat: dict[str, float] = {"seconds": seconds, "listeners_test": float(len(dataset.test))}
     for name, interval in metrics.items():
         flat |= {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
     for kind, mix in (("by_tracks", colisten.by_tracks), ("by_artists", colisten.by_artists)):
@@ -102,6 +107,8 @@ def train_colisten(
             name=f"colisten seed {seed}",
             params={
                 "seed": seed,
+                "now": now.isoformat(),
+                "read_until": histories.until.isoformat(),
                 "k": K,
                 "artists": len(colisten.artists),
                 "tracks": len(colisten.tracks),
@@ -111,12 +118,21 @@ def train_colisten(
             metrics=flat,
             tags=evidence
             | {
-                "data_sha256": histories.sha256,
+                "data_sha256": dataset.sha256,
                 "code_version": code_version(Path(__file__).parent),
                 "colisten_sha256": digest,
                 "refused": ", ".join(f"{n} {name}" for name, n in histories.refused.items()),
             },
-            data=("histories", histories.sha256, " to ".join(histories.window)),
+            data=("histories", dataset.sha256, " to ".join(histories.window)),
+            figures={
+                "learning_curve.png": learning_curve_figure(
+                    curve,
+                    of="listeners that fit",
+                    measured=f"NDCG@{K} of hidden artists",
+                    peer=("popularity", metrics[f"popularity_ndcg_{K}"].mean),
+                )
+            },
+            files={DATA_FILE: to_file(dataset.parts)},
             started_at=now,
             seconds=seconds,
         ),
@@ -125,6 +141,21 @@ def train_colisten(
         evidence,
     )
     return TrainedColisten(version.run_id, version.number, colisten, metrics, digest, seconds)
+
+
+def fit_to(dataset: Dataset, *, seed: int) -> Colisten:
+    """Return the model of everybody in a data set."""
+    listenings = [listening_of(one) for one in dataset.histories.listeners]
+    return fit_colisten(listenings, lambda _: dataset.catalogue, seed=seed)
+
+
+def learning_curve(dataset: Dataset, *, seed: int) -> dict[int, Interval]:
+    """Return NDCG@10 of the same test listeners where only some of the others fit the grain."""
+    order = sorted(dataset.fit, key=lambda one: draw_of(one.history.user_id, seed, "curve"))
+    sizes = sorted({max(1, int(share * len(order))) for share in SHARES})
+    return {
+        size: worth(replace(dataset, fit=order[:size]), seed=seed)[f"ndcg_{K}"] for size in sizes
+    }
 
 
 def worth(dataset: Dataset, *, seed: int) -> dict[str, Interval]:

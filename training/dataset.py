@@ -5,9 +5,11 @@ Stages are made from histories: week_1 sees nothing, week_2_4 the first fifth of
 see, it should find.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
+from functools import cached_property
 
 import numpy as np
 import sqlalchemy as sa
@@ -16,8 +18,9 @@ from features.listeners import listener_of
 from recommender.cold_start import Stage
 from recommender.listener import Listener
 from recommender.taste import ColistenIn
-from recommender.tracks import Catalogue, IndexArray
+from recommender.tracks import Catalogue, IndexArray, Tracks
 from training.catalogue import load_trainable_catalogue
+from training.data_parts import Part, hash_of, part_of
 from training.errors import NothingTrainableError
 from training.histories import ArtistCount, Histories, History, Play, read_histories
 from training.holdout import (
@@ -80,6 +83,28 @@ class Dataset:
     fit: Sequence[Holdout]
     test: Sequence[Holdout]
 
+    @cached_property
+    def parts(self) -> Mapping[str, Part]:
+        """All that models are fitted to: histories, catalogue, how what was played sounds."""
+        # The facts cover all that was ever played, these histories maybe a part of it.
+        listeners = self.histories.listeners
+        tracks = {play.track_id for one in listeners for play in one.plays}
+        artists = {count.artist_key for one in listeners for count in one.counts}
+        sounds = [
+            *sorted((t, *self.facts.tracks[t]) for t in tracks & self.facts.tracks.keys()),
+            *sorted((a, *self.facts.artists[a]) for a in artists & self.facts.artists.keys()),
+        ]
+        return {
+            **self.histories.parts,
+            "catalogue": _catalogue_part(self.catalogue),
+            "sounds of what was played": part_of(sounds),
+        }
+
+    @property
+    def sha256(self) -> str:
+        """Of all parts."""
+        return hash_of(self.parts)
+
     def examples(
         self,
         holdouts: Sequence[Holdout],
@@ -115,15 +140,22 @@ class Dataset:
             yield Example(holdout.history.user_id, listener, np.sort(relevant))
 
 
-def read_dataset(engine: sa.Engine, *, seed: int) -> Dataset:
+def read_dataset(
+    engine: sa.Engine, *, seed: int, since: datetime | None = None, until: datetime | None = None
+) -> Dataset:
     """Read everything that may be used, and hide a part of every listener.
+
+    Parameters
+    ----------
+    since, until
+        See `training.histories.read_histories`.
 
     Raises
     ------
     NothingTrainableError
         No row may be used, or no listener has five artists of the catalogue.
     """
-    histories = read_histories(engine)
+    histories = read_histories(engine, since=since, until=until)
     catalogue = load_trainable_catalogue(engine)
     in_catalogue = frozenset(key.decode() for key in catalogue.artist_keys.tolist())
     holdouts = [
@@ -188,3 +220,12 @@ def first_plays(plays: Sequence[Play]) -> Mapping[str, datetime]:
     for play in plays:
         first.setdefault(play.artist_key, play.played_at)
     return first
+
+
+def _catalogue_part(catalogue: Catalogue) -> Part:
+    digest = hashlib.sha256()
+    columns = [getattr(catalogue.tracks, field.name) for field in fields(Tracks)]
+    for array in (catalogue.ids, catalogue.artist_keys, *columns):
+        digest.update(f"{array.dtype} {array.shape}\n".encode() + array.tobytes())
+    digest.update(repr([tuple(names) for names in catalogue.genres]).encode())
+    return Part(len(catalogue), digest.hexdigest())

@@ -1,68 +1,80 @@
 """Evaluation: the list that a listener would get, against what they turned out to play.
 
-Candidates, components and ranking are those of the service; artists count, in the order in which
-the list first names them, those heard before left out.
+Two ways. `served`: candidates, components and ranking are those of the service; it decides on
+promotion. `full`: the best list out of every track of the catalogue, whatever the sources of
+candidates pass over.
+
+A benchmark calls `evaluate_full(catalogue, examples, scorers, judge=judge)`: examples are any
+iterable of `training.dataset.Example`, scorers name -> Scorer, and `judge` is
+`ListJudge.of(catalogue, played_by, listeners)`. It returns name -> `Lists`; the weights are those
+of each listener's own stage.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
 from recommender.audio import FloatArray
-from recommender.cold_start import Stage
+from recommender.components import STATIC
 from recommender.exploration import EpsilonSlots
-from recommender.ranking import Rules, rank
+from recommender.ranking import Ranking, Rules, rank
 from recommender.scoring import Scorer, Weights
-from recommender.tracks import IndexArray
+from recommender.tracks import Catalogue, IndexArray
 from training.choices import Choices
-from training.intervals import Interval, bootstrap
+from training.dataset import Example
+from training.full_ranking import LIMIT, FullRanking
+from training.list_metrics import METRICS, K, ListJudge, average_precision, ndcg, recall
 
-K = 10
+__all__ = [
+    "GAIN",
+    "METRICS",
+    "K",
+    "Lists",
+    "average_precision",
+    "evaluate_full",
+    "evaluate_served",
+    "listed_artists",
+    "ndcg",
+    "ranking_of",
+    "recall",
+]
+
 GAIN = f"gain_ndcg_{K}"
 """Metric: NDCG@10 less the champion's, the mean over listeners, each at the stage they are in."""
+WORKERS = 2
+BLOCK = 64
+"""Listeners whose components are in memory at once."""
+
+Timer = Callable[[], float]
 
 
-def ndcg(ranked: Sequence[int], relevant: IndexArray, k: int = K) -> float:
-    """Return NDCG@k = DCG / (the DCG of a perfect list), in [0, 1].
+@dataclass(frozen=True)
+class Lists:
+    """What one scorer listed for n listeners.
 
-    DCG = sum over the finds at positions i <= k of 1 / log2(i + 1).
-
-    Parameters
+    Attributes
     ----------
-    ranked
-        Artists, best first, none twice.
-    relevant
-        At least one artist to be found.
-
-    Examples
-    --------
-    Of two artists one is found, in the second place: (1 / log2 3) / (1 / log2 2 + 1 / log2 3).
-
-    >>> round(ndcg([5, 8, 9], np.array([4, 8])), 4)
-    0.3869
+    rows
+        n lists of catalogue rows, best first.
+    values
+        (n, 6) float64, columns in the order of `METRICS`.
+    milliseconds
+        (n,) how long ranking took, judged components given; 0 where it was not measured.
     """
-    wanted = set(relevant.tolist())
-    found = [i for i, artist in enumerate(ranked[:k], start=1) if artist in wanted]
-    perfect = range(1, min(k, len(wanted)) + 1)
-    return float(sum(1 / np.log2(i + 1) for i in found) / sum(1 / np.log2(i + 1) for i in perfect))
+
+    rows: Sequence[IndexArray]
+    values: FloatArray
+    milliseconds: FloatArray
 
 
-def recall(ranked: Sequence[int], relevant: IndexArray, k: int = K) -> float:
-    """Return which share of the artists to be found stands among the first k.
-
-    Examples
-    --------
-    >>> recall([5, 8, 9], np.array([4, 8]))
-    0.5
-    """
-    return len(set(ranked[:k]) & set(relevant.tolist())) / len(set(relevant.tolist()))
-
-
-def listed_artists(choices: Choices, weights: Weights) -> list[int]:
-    """Return the artists new to the listener, in the order in which the list names them."""
+def ranking_of(choices: Choices, weights: Weights) -> Ranking:
+    """Rank a listener's candidates as the service does, with no feedback and no exploration."""
     nothing = np.zeros(len(choices.tracks), dtype=np.bool_)
-    ranking = rank(
+    return rank(
         choices.tracks,
         choices.components,
         weights=weights,
@@ -74,64 +86,88 @@ def listed_artists(choices: Choices, weights: Weights) -> list[int]:
         ),
         policy=EpsilonSlots(0.0, np.random.default_rng(0)),
     )
-    new = ranking.place[~choices.is_known[ranking.place]]
+
+
+def listed_artists(choices: Choices, weights: Weights) -> list[int]:
+    """Return the artists new to the listener, in the order in which the list names them."""
+    place = ranking_of(choices, weights).place
+    new = place[~choices.is_known[place]]
     return list(dict.fromkeys(choices.tracks.artist[new].tolist()))
 
 
-@dataclass(frozen=True)
-class Results:
-    """What one scorer reached: stage -> (n,) float64, one value per listener in the same order."""
+def evaluate_served(
+    choices: Iterable[Choices],
+    scorers: Mapping[str, Scorer],
+    judge: ListJudge,
+    *,
+    timer: Timer = time.perf_counter,
+) -> dict[str, Lists]:
+    """Rank each listener's candidates with each scorer, and measure the lists.
 
-    ndcg: Mapping[Stage, FloatArray]
-    recall: Mapping[Stage, FloatArray]
-
-
-def evaluate(
-    choices: Mapping[Stage, Iterable[Choices]], scorers: Mapping[str, Scorer]
-) -> dict[str, Results]:
-    """Rank each listener's candidates with each scorer; return the results by scorer's name."""
-    ndcgs: dict[str, dict[Stage, FloatArray]] = {name: {} for name in scorers}
-    recalls: dict[str, dict[Stage, FloatArray]] = {name: {} for name in scorers}
-    for stage in Stage:
-        values = [
-            [_measured(one, scorer.weights[stage]) for scorer in scorers.values()]
-            for one in choices[stage]
-        ]
-        table = np.array(values, dtype=np.float64).reshape(len(values), len(scorers), 2)
-        for place, name in enumerate(scorers):
-            ndcgs[name][stage], recalls[name][stage] = table[:, place].T
-    return {name: Results(ndcgs[name], recalls[name]) for name in scorers}
-
-
-def _measured(choices: Choices, weights: Weights) -> tuple[float, float]:
-    ranked = listed_artists(choices, weights)
-    return ndcg(ranked, choices.relevant), recall(ranked, choices.relevant)
-
-
-def compare(
-    challenger: Results, champion: Results, stages: Sequence[Stage], seed: int
-) -> dict[str, Interval]:
-    """Return metric -> interval, per stage (`month_2_plus/ndcg_10`) and over all listeners.
-
-    `ndcg_10` and `recall_10` are the challenger's, `champion_ndcg_10` the champion's, and
-    `gain_ndcg_10` is the difference, paired by listener.
-
-    Parameters
-    ----------
-    stages
-        The stage that each listener is in today: over all listeners each counts there, so that
-        a gain in a stage that hardly anybody is in does not speak for the others.
+    Which scorer comes first alternates, so that neither finds the memory warm more often.
     """
-    metrics = {}
-    parts: Mapping[str, Mapping[Stage, FloatArray]] = {
-        f"ndcg_{K}": challenger.ndcg,
-        f"champion_ndcg_{K}": champion.ndcg,
-        GAIN: {stage: challenger.ndcg[stage] - champion.ndcg[stage] for stage in Stage},
-        f"recall_{K}": challenger.recall,
-    }
-    for name, per_stage in parts.items():
-        for stage in Stage:
-            metrics[f"{stage}/{name}"] = bootstrap(per_stage[stage], seed)
-        today = np.array([per_stage[stage][place] for place, stage in enumerate(stages)])
-        metrics[name] = bootstrap(today, seed)
-    return metrics
+    kept: dict[str, list[_Measured]] = {name: [] for name in scorers}
+    for number, one in enumerate(choices):
+        names = list(scorers) if number % 2 else list(scorers)[::-1]
+        for name in names:
+            began = timer()
+            ranking = ranking_of(one, scorers[name].weights[one.listener.stage])
+            took = 1000.0 * (timer() - began)
+            rows = one.tracks.row[ranking.place]
+            kept[name].append((rows, judge.measure(rows, one.listener, one.relevant), took))
+    return {name: _lists(measured) for name, measured in kept.items()}
+
+
+def evaluate_full(
+    catalogue: Catalogue,
+    examples: Iterable[Example],
+    scorers: Mapping[str, Scorer],
+    *,
+    judge: ListJudge,
+    limit: int = LIMIT,
+    workers: int = WORKERS,
+) -> dict[str, Lists]:
+    """Rank every track of the catalogue for each listener with each scorer, and measure the lists.
+
+    Linear in listeners x tracks; memory is that of `BLOCK` listeners.
+    """
+    ranking = FullRanking.of(catalogue)
+    _ = ranking.unit
+    used = [
+        key
+        for key in STATIC
+        if any(w.get(key) for scorer in scorers.values() for w in scorer.weights.values())
+    ]
+
+    def measured(example: Example) -> list[_Measured]:
+        listener = example.listener
+        components = ranking.components(listener, used)
+        found: list[_Measured] = []
+        for scorer in scorers.values():
+            rows = ranking.best(listener, components, scorer.weights[listener.stage], limit)
+            found.append((rows, judge.measure(rows, listener, example.relevant), 0.0))
+        return found
+
+    kept = list(_in_blocks(measured, examples, workers))
+    return {name: _lists([found[place] for found in kept]) for place, name in enumerate(scorers)}
+
+
+_Measured = tuple[IndexArray, tuple[float, ...], float]
+
+
+def _in_blocks(
+    measured: Callable[[Example], list[_Measured]], examples: Iterable[Example], workers: int
+) -> Iterator[list[_Measured]]:
+    rest = iter(examples)
+    with ThreadPoolExecutor(workers) as pool:
+        while block := list(islice(rest, BLOCK)):
+            yield from pool.map(measured, block)
+
+
+def _lists(measured: Sequence[_Measured]) -> Lists:
+    values = [values for _, values, _ in measured]
+    return Lists(
+        rows=[rows for rows, _, _ in measured],
+        values=np.array(values, dtype=np.float64).reshape(len(measured), len(METRICS)),
+        milliseconds=np.array([took for _, _, took in measured], dtype=np.float64),
+    )

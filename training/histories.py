@@ -4,15 +4,15 @@ Rows that may not be used (`trainable` false: Spotify's Web API, a withheld cons
 and counted by table and source; where nothing is left, training is refused.
 """
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from recommender.cold_start import Stage, account_age_days, stage_of
+from training.data_parts import Part, hash_of, part_of
 from training.errors import NothingTrainableError
 
 _PLAYS = sa.text(
@@ -20,13 +20,25 @@ _PLAYS = sa.text(
     SELECT p.user_id, p.track_id, t.artist_key, p.played_at, p.ms_played, p.source
     FROM plays p JOIN tracks t USING (track_id)
     WHERE p.trainable AND t.trainable
+      AND (CAST(:since AS timestamptz) IS NULL OR p.played_at >= :since)
+      AND (CAST(:until AS timestamptz) IS NULL OR p.played_at < :until)
     ORDER BY p.user_id COLLATE "C", p.played_at, p.track_id COLLATE "C"
     """
 )
 _ARTIST_PLAYS = sa.text(
     """
-    SELECT user_id, artist_key, play_count, source FROM artist_plays WHERE trainable
+    SELECT user_id, artist_key, play_count, source FROM artist_plays
+    WHERE trainable AND (CAST(:until AS timestamptz) IS NULL OR imported_at < :until)
     ORDER BY user_id COLLATE "C", artist_key COLLATE "C", source COLLATE "C"
+    """
+)
+_TIMES = sa.text(
+    """
+    SELECT (SELECT max(p.played_at) FROM plays p JOIN tracks t USING (track_id)
+            WHERE p.trainable AND t.trainable
+              AND (CAST(:until AS timestamptz) IS NULL OR p.played_at < :until)),
+           (SELECT max(imported_at) FROM artist_plays
+            WHERE trainable AND (CAST(:until AS timestamptz) IS NULL OR imported_at < :until))
     """
 )
 _TRAITS = sa.text("SELECT user_id, traits FROM personality_features")
@@ -93,21 +105,38 @@ class Histories:
         How many rows of plays and artist_plays they are made of.
     refused
         'table from source' -> rows left out because they may not be trained on.
-    sha256
-        Of the rows, sorted: the same rows give the same hash, however they came in.
+    parts
+        The rows' number and hash by table, sorted: the same rows give the same, however they came
+        in.
     window
         The first and the last day of dated plays, 'undated' where there are none.
+    until
+        The least bound under which the same rows are read: what is played later is no part of them.
     """
 
     listeners: Sequence[History]
     rows: int
     refused: Mapping[str, int]
-    sha256: str
+    parts: Mapping[str, Part]
     window: tuple[str, str]
+    until: datetime
+
+    @property
+    def sha256(self) -> str:
+        """Of all parts."""
+        return hash_of(self.parts)
 
 
-def read_histories(engine: sa.Engine) -> Histories:
+def read_histories(
+    engine: sa.Engine, *, since: datetime | None = None, until: datetime | None = None
+) -> Histories:
     """Read every history that may be trained on.
+
+    Parameters
+    ----------
+    since, until
+        Plays from then on and before then; undated counts that were imported before `until`.
+        None: no bound.
 
     Raises
     ------
@@ -116,8 +145,10 @@ def read_histories(engine: sa.Engine) -> Histories:
     """
     # One snapshot: an import that runs meanwhile is in all of the answers or in none.
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
-        plays = connection.execute(_PLAYS).all()
-        counts = connection.execute(_ARTIST_PLAYS).all()
+        asked = {"since": since, "until": until}
+        plays = connection.execute(_PLAYS, asked).all()
+        counts = connection.execute(_ARTIST_PLAYS, {"until": until}).all()
+        times = connection.execute(_TIMES, {"until": until}).one()
         traits = {user: dict(values) for user, values in connection.execute(_TRAITS)}
         refused = {f"{table} from {source}": n for table, source, n in connection.execute(_REFUSED)}
     if not plays and not counts:
@@ -142,27 +173,16 @@ def read_histories(engine: sa.Engine) -> Histories:
         ],
         rows=len(plays) + len(counts),
         refused=dict(sorted(refused.items())),
-        sha256=content_hash([*plays, *counts]),
+        parts={
+            "plays": part_of(plays),
+            "artist_plays": part_of(counts),
+            "personality_features": part_of(
+                [(user, *sorted(traits[user].items())) for user in users if user in traits]
+            ),
+        },
         window=_window([row.played_at for row in plays]),
+        until=max(time for time in times if time is not None) + timedelta(microseconds=1),
     )
-
-
-def content_hash(rows: Iterable[Sequence[object]]) -> str:
-    """Return the sha256 of rows in the order given: fields as text, one row per line.
-
-    Times count as instants in UTC.
-
-    Examples
-    --------
-    >>> rows = [("ada", "abba", 3, "lastfm")]
-    >>> content_hash(rows) == hashlib.sha256(b"ada\\x1fabba\\x1f3\\x1flastfm\\n").hexdigest()
-    True
-    """
-    digest = hashlib.sha256()
-    for row in rows:
-        fields = (f.astimezone(UTC).isoformat() if isinstance(f, datetime) else str(f) for f in row)
-        digest.update(("\x1f".join(fields) + "\n").encode())
-    return digest.hexdigest()
 
 
 def _window(times: Sequence[datetime]) -> tuple[str, str]:

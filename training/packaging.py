@@ -29,10 +29,25 @@ def write_package(folder: Path, files: Mapping[str, bytes]) -> str:
     """Write files and their manifest into an existing folder; return the manifest's sha256."""
     for name, content in files.items():
         (folder / name).write_bytes(content)
+    (folder / MANIFEST).write_bytes(_manifest(files))
+    return model_sha256(files)
+
+
+def model_sha256(files: Mapping[str, bytes]) -> str:
+    """Return the sha256 of a model: that of the manifest of its files.
+
+    Examples
+    --------
+    >>> one, other = ("a.json", b"{}"), ("b.npy", b"")
+    >>> model_sha256(dict([one, other])) == model_sha256(dict([other, one]))
+    True
+    """
+    return sha256(_manifest(files))
+
+
+def _manifest(files: Mapping[str, bytes]) -> bytes:
     hashes = {name: sha256(content) for name, content in files.items()}
-    manifest = (json.dumps(hashes, indent=1, sort_keys=True) + "\n").encode()
-    (folder / MANIFEST).write_bytes(manifest)
-    return sha256(manifest)
+    return (json.dumps(hashes, indent=1, sort_keys=True) + "\n").encode()
 
 
 def read_package(folder: Path, manifest_sha256: str | None = None) -> dict[str, bytes]:

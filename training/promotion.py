@@ -1,34 +1,23 @@
-"""Promotion: a version becomes the champion only where the evidence says that it is better.
+"""Promotion: a version becomes the champion only where the gates let it through, or by force.
 
-Four gates, asked in this order: `evidence` (a model fitted from histories may follow only the
-prior, or one fitted before there was a co-listening model to weigh: what people play by themselves
-does not say what they choose from a list), `baseline` (it
-was compared with today's champion), `gain` (the lower bound of its gain is above 0), `stage` (no
-stage is worse by more than chance). Every decision is kept as a tag of the version.
+Every decision is kept as a tag of the version, written before the alias changes: who took it, when,
+what each gate said, and why. The champion before is one call away (`rollback`).
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Protocol
 
-from recommender.cold_start import Stage
 from training.errors import TrainingError
-from training.evaluation import GAIN
-from training.intervals import Interval
-from training.runs import (
-    BASELINE,
-    CHAMPION,
-    COLISTEN_TAG,
-    COMPARED_WITH,
-    FITTED_FROM_TAG,
-    HISTORIES,
-    Version,
-)
+from training.gates import Case, Finding, Margins, findings
+from training.runs import CHAMPION, StoredRun, Version
 
-PRIOR_VERSION = 1
 DECISION = "decision."
 """Tags: decision.1, decision.2 ... in the order in which they were taken."""
+PROMOTION, ROLLBACK = "promotion", "rollback"
+SOMEBODY = "unnamed"
 
 
 class Versions(Protocol):
@@ -38,12 +27,16 @@ class Versions(Protocol):
         """Return one version."""
         ...
 
+    def versions(self, name: str) -> Sequence[Version]:
+        """Return all versions of a model."""
+        ...
+
     def champion(self, name: str) -> Version | None:
         """Return the version that is served."""
         ...
 
-    def metrics(self, run_id: str) -> Mapping[str, float]:
-        """Return a run's metrics."""
+    def run(self, run_id: str) -> StoredRun:
+        """Return a run."""
         ...
 
     def set_alias(self, name: str, alias: str, number: int) -> None:
@@ -57,7 +50,7 @@ class Versions(Protocol):
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether a version was promoted.
+    """Whether a version was made the champion.
 
     Attributes
     ----------
@@ -65,24 +58,70 @@ class Decision:
         The gate that spoke against it (and was overruled, if it was promoted), None if none did.
     message
         One line.
+    findings
+        What every gate said.
     """
 
     promoted: bool
     gate: str | None
     message: str
+    findings: Sequence[Finding] = ()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One decision in the history of a model.
+
+    Attributes
+    ----------
+    kind
+        promotion or rollback.
+    number
+        The version that it was about.
+    previous_champion
+        The version that was served before, None where none was.
+    at
+        ISO 8601, UTC; empty in records older than this field.
+    """
+
+    kind: str
+    number: int
+    promoted: bool
+    gate: str | None
+    message: str
+    reason: str | None
+    previous_champion: int | None
+    who: str
+    at: str
+    findings: Sequence[Finding]
 
 
 def promote(
-    registry: Versions, name: str, version: int, *, force: bool = False, reason: str | None = None
+    registry: Versions,
+    name: str,
+    version: int,
+    *,
+    margins: Margins | None = None,
+    force: bool = False,
+    reason: str | None = None,
+    who: str = SOMEBODY,
+    now: datetime | None = None,
 ) -> Decision:
     """Make a version the champion if the gates let it through, or by force.
+
+    Parameters
+    ----------
+    margins
+        None: those of `Margins()`.
+    now
+        When it is decided; None: the clock's time.
 
     Raises
     ------
     RegistryError
         There is no such version.
     TrainingError
-        Force without a reason.
+        Force without a reason, or a run without the metrics that gates read.
     """
     if force and not (reason and reason.strip()):
         raise TrainingError("a promotion by force needs a reason: add --reason TEXT")
@@ -90,73 +129,138 @@ def promote(
     champion = registry.champion(name)
     if champion is not None and champion.number == version:
         return Decision(False, None, f"{candidate} is the champion already")
-    gate, objection = _objection(candidate, champion, registry.metrics(candidate.run_id))
-    if gate is None:
-        decision = Decision(True, None, f"{candidate} promoted: {objection}")
-    elif force:
-        decision = Decision(True, gate, f"{candidate} promoted by force ({reason}): {objection}")
-    else:
-        decision = Decision(False, gate, f"{candidate} declined by gate {gate}: {objection}")
-    # The record first: there is never a champion without one.
-    _record(registry, candidate, champion, decision, reason)
+    run = registry.run(candidate.run_id)
+    case = Case(candidate, champion, run.metrics, run.tags, margins or Margins())
+    decision = _decided(case, findings(case), reason if force else None)
+    _record(
+        registry, candidate, champion, decision, kind=PROMOTION, reason=reason, who=who, now=now
+    )
     if decision.promoted:
         registry.set_alias(name, CHAMPION, version)
     return decision
 
 
-def _objection(
-    candidate: Version, champion: Version | None, metrics: Mapping[str, float]
-) -> tuple[str | None, str]:
-    """Return the first gate that objects and why; None and the evidence where none does."""
+def rollback(
+    registry: Versions,
+    name: str,
+    *,
+    reason: str | None = None,
+    who: str = SOMEBODY,
+    now: datetime | None = None,
+) -> Decision:
+    """Let the champion before today's serve again; twice goes back by two.
+
+    No gate is asked: it served before.
+
+    Raises
+    ------
+    TrainingError
+        There is no champion, or none before it.
+    """
+    champion = registry.champion(name)
     if champion is None:
-        return None, "there was no champion"
-    over = f"over {candidate.tags.get(COMPARED_WITH, f'version {champion.number}')}"
-    weighs_more = COLISTEN_TAG in candidate.tags and COLISTEN_TAG not in champion.tags
-    is_from_histories = candidate.tags.get(FITTED_FROM_TAG) == HISTORIES
-    if is_from_histories and champion.number != PRIOR_VERSION and not weighs_more:
-        return "evidence", (
-            f"fitted from histories alone, it may follow version {PRIOR_VERSION} only,"
-            f" and the champion is version {champion.number}"
-        )
-    baseline = candidate.tags.get(BASELINE)
-    if baseline != str(champion.number):
-        compared = f"version {baseline}" if baseline else "no version"
-        return "baseline", (
-            f"it was compared with {compared}, the champion is version {champion.number}:"
-            " train again"
-        )
-    gain = _interval(metrics, GAIN)
-    if not gain.low > 0:
-        return "gain", f"its gain {over} is {gain}, the lower bound misses 0 by {abs(gain.low):.4f}"
-    for stage in Stage:
-        if f"{stage}/{GAIN}" not in metrics:  # a model without stages
-            continue
-        at_stage = _interval(metrics, f"{stage}/{GAIN}")
-        if at_stage.high < 0:
-            return "stage", (
-                f"its gain {over} in {stage} is {at_stage}, the upper bound misses 0 by"
-                f" {-at_stage.high:.4f}"
-            )
-    return None, f"its gain {over} is {gain}"
+        raise TrainingError(f"{name} has no champion to roll back from: promote a version first")
+    before = _line(history(registry, name), champion.number)[:-1]
+    if not before:
+        raise TrainingError(f"{champion} is the first champion: there is none to go back to")
+    returning = registry.version(name, before[-1])
+    decision = Decision(True, None, f"{returning} is the champion again, after {champion}")
+    _record(registry, returning, champion, decision, kind=ROLLBACK, reason=reason, who=who, now=now)
+    registry.set_alias(name, CHAMPION, returning.number)
+    return decision
 
 
-def _interval(metrics: Mapping[str, float], name: str) -> Interval:
-    try:
-        return Interval(metrics[name], metrics[f"{name}_low"], metrics[f"{name}_high"])
-    except KeyError as missing:
-        raise TrainingError(f"its run has no metric {missing}: train again") from None
+def history(registry: Versions, name: str) -> list[Entry]:
+    """Return every decision about a model, the oldest first."""
+    entries = [
+        _entry(version, json.loads(version.tags[f"{DECISION}{n}"]))
+        for version in registry.versions(name)
+        for n in range(1, _taken(version) + 1)
+    ]
+    return sorted(entries, key=lambda entry: entry.at)
+
+
+def _decided(case: Case, found: Sequence[Finding], force: str | None) -> Decision:
+    candidate = case.candidate
+    against = next((finding for finding in found if not finding.passed), None)
+    if against is not None:
+        end = f"by gate {against.gate}: {against.message}"
+        if force is None:
+            return Decision(False, against.gate, f"{candidate} declined {end}", found)
+        message = f"{candidate} promoted by force ({force}): {against.message}"
+        return Decision(True, against.gate, message, found)
+    if case.champion is None:
+        return Decision(True, None, f"{candidate} promoted: there was no champion", found)
+    gain = next(finding.message for finding in found if finding.gate == "gain")
+    return Decision(True, None, f"{candidate} promoted: {gain}", found)
+
+
+def _line(entries: Sequence[Entry], champion: int) -> list[int]:
+    """Return the champions that led to today's, the first one first, as rollbacks left them."""
+    line: list[int] = []
+    for entry in (entry for entry in entries if entry.promoted):
+        if entry.previous_champion is not None:
+            _reach(line, entry.previous_champion)
+        if entry.kind == ROLLBACK:
+            _cut(line, entry.number)
+        else:
+            line.append(entry.number)
+    _reach(line, champion)
+    return line
+
+
+def _reach(line: list[int], number: int) -> None:
+    """End the line with a version; one that was set without a record joins it."""
+    if not line or line[-1] != number:
+        line.append(number)
+
+
+def _cut(line: list[int], number: int) -> None:
+    while line and line[-1] != number:
+        line.pop()
+    _reach(line, number)
+
+
+def _taken(version: Version) -> int:
+    return sum(key.startswith(DECISION) for key in version.tags)
+
+
+def _entry(version: Version, kept: dict[str, object]) -> Entry:
+    previous, gate, reason = kept["previous_champion"], kept["gate"], kept["reason"]
+    said = kept.get("findings", [])
+    return Entry(
+        kind=str(kept.get("kind", PROMOTION)),
+        number=version.number,
+        promoted=bool(kept["promoted"]),
+        gate=None if gate is None else str(gate),
+        message=str(kept["message"]),
+        reason=None if reason is None else str(reason),
+        previous_champion=previous if isinstance(previous, int) else None,
+        who=str(kept.get("who", SOMEBODY)),
+        at=str(kept.get("at", "")),
+        findings=[Finding(**one) for one in said] if isinstance(said, list) else [],
+    )
 
 
 def _record(
     registry: Versions,
-    candidate: Version,
+    version: Version,
     champion: Version | None,
     decision: Decision,
+    *,
+    kind: str,
     reason: str | None,
+    who: str,
+    now: datetime | None,
 ) -> None:
-    taken = sum(key.startswith(DECISION) for key in candidate.tags)
+    """Write a decision down. The record comes first: there is never a champion without one."""
+    at = (now or datetime.now(UTC)).astimezone(UTC)
     entry = asdict(decision) | {
+        "kind": kind,
         "reason": reason,
         "previous_champion": None if champion is None else champion.number,
+        "who": who,
+        "at": at.isoformat(timespec="microseconds"),
     }
-    registry.set_tag(candidate, f"{DECISION}{taken + 1}", json.dumps(entry, sort_keys=True))
+    key = f"{DECISION}{_taken(version) + 1}"
+    registry.set_tag(version, key, json.dumps(entry, sort_keys=True))

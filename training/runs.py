@@ -12,6 +12,8 @@ FITTED_FROM_TAG = "fitted_from"
 """Tag: the evidence that a version rests on, one of the following."""
 HISTORIES = "histories"
 """What listeners played by themselves: no list was shown, nobody chose from one."""
+IMPRESSIONS = "impressions"
+"""What listeners chose from lists that they were shown; histories are the prior."""
 BY_HAND = "hand"
 
 LISTENING = "listening"
@@ -42,6 +44,10 @@ class Run:
         (name, hash, window) of the rows that it was trained on; None: it was trained on none.
     started_at, seconds
         None: as it is logged.
+    parent
+        The id of the run that it is a part of, as a trial is of a search.
+    files
+        Further files: path -> content.
     """
 
     name: str
@@ -52,6 +58,44 @@ class Run:
     data: tuple[str, str, str] | None = None
     started_at: datetime | None = None
     seconds: float = 0.0
+    parent: str | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+REPRODUCED_TAG = "reproduced"
+"""Tag of a run: yes or no, whether training again from equal data gave the same model."""
+
+DATA_TAG = "data_sha256"
+"""Tag: the hash of the rows that a model was fitted to."""
+CODE_TAG = "code_version"
+MODEL_TAG, MODEL_SHA256_TAG = "model", "model_sha256"
+"""Tags of a run that left a version: of which model, and the hash of its files."""
+SEED, SECONDS = "seed", "seconds"
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """What is read back of a run.
+
+    Attributes
+    ----------
+    status
+        RUNNING, FINISHED or FAILED.
+    data
+        (name, hash, window) of the rows that it was trained on; None: it was trained on none.
+    seconds
+        How long it took; 0 where it has not ended.
+    """
+
+    run_id: str
+    name: str
+    status: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    data: tuple[str, str, str] | None
+    started_at: datetime | None
+    seconds: float
 
 
 @dataclass(frozen=True)

@@ -11,19 +11,36 @@ import sqlalchemy as sa
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from recommender.cold_start import Stage
-from recommender.scoring import PRIOR, Scorer
-from training.choices import CANDIDATES, Choices, choices_of
+from recommender.scoring import Scorer
+from training.barred_rows import BARRED_ROWS_USED, barred_rows_used
+from training.catalogue import artist_names
+from training.challenger import challenger_gain
+from training.choices import CANDIDATES, Choices, choices_of, rows_of
 from training.code_version import code_version
 from training.crossfit import cross_fitted
+from training.data_parts import DATA_FILE, Part, hash_of, to_file
 from training.dataset import ColistenFor, Dataset, Holdout, read_dataset
-from training.evaluation import K, compare, evaluate
-from training.figures import weights_figure
-from training.histories import stage_today
+from training.evaluation import K
+from training.evidence import EVALUATION_FILE, evidence_of
+from training.fitting import Evidence, FitSettings, Fitted, enough_impressions, fit_evidence
+from training.holdout import is_test
+from training.impressions import Impressions, read_impressions
 from training.intervals import Interval
+from training.off_policy_gain import off_policy_metrics
 from training.packaging import sha256
-from training.runs import BASELINE, COLISTEN, COLISTEN_TAG, FITTED_FROM_TAG, HISTORIES, SCORER, Run
+from training.runs import (
+    BASELINE,
+    COLISTEN,
+    COLISTEN_TAG,
+    FITTED_FROM_TAG,
+    HISTORIES,
+    IMPRESSIONS,
+    SCORER,
+    Run,
+)
+from training.scorer_figures import MOST, scorer_figures
 from training.scorer_flavour import KIND
-from training.weights import RIDGE, SHRINKAGE, StageWeights, fit_scorer
+from training.weights import RESAMPLES, SHRINKAGE
 
 if TYPE_CHECKING:  # importing it takes seconds
     from training.registry import Registry
@@ -40,7 +57,7 @@ class TrainedRun:
     version
         The number of the registered version.
     metrics
-        Name -> interval, see `training.evaluation.compare`.
+        Name -> interval, see `training.evidence.evidence_of`.
     refused
         'table from source' -> rows that may not be trained on.
     sha256
@@ -65,6 +82,10 @@ def train_scorer(
     seed: int = 7,
     now: datetime,
     shrinkage: float = SHRINKAGE,
+    settings: FitSettings | None = None,
+    evidence_from: Evidence = Evidence.AUTO,
+    since: datetime | None = None,
+    until: datetime | None = None,
     progress: Progress | None = None,
     timer: Callable[[], float] = time.perf_counter,
 ) -> TrainedRun:
@@ -74,6 +95,13 @@ def train_scorer(
 
     Parameters
     ----------
+    shrinkage
+        Of the settings, where those are not given whole.
+    evidence_from
+        What the weights are fitted to.
+    since, until
+        The data window: plays and impressions from then on and up to then. None: no bound; for
+        impressions, `now`.
     progress
         Gets one line before each step.
 
@@ -88,74 +116,161 @@ def train_scorer(
     champion = registry.champion(SCORER) or registry.version(SCORER, 1)
     served = registry.load(KIND, champion.number)
     say("reading histories")
-    dataset = read_dataset(engine, seed=seed)
+    dataset = read_dataset(engine, seed=seed, since=since, until=until)
+    impressions = read_impressions(engine, since=since, until=until or now)
+    is_enough = enough_impressions(
+        impressions, evidence_from, is_wanted=lambda user: not is_test(user, seed)
+    )
+    used = impressions if is_enough else None
     # One thread: sums in another order would differ in their last bits.
     with threadpool_limits(limits=1):
         colisten = registry.champion(COLISTEN)
-        colisten_for = None
-        if colisten is not None:  # the champion has seen what is hidden here
-            say("fitting co-listening without the listeners that it judges")
-            colisten_for = cross_fitted(dataset, seed=seed)
-        say(f"fitting weights to {len(dataset.fit)} listeners")
-        scorer, fitted = fit_scorer(
-            _choices(dataset, dataset.fit, now, colisten_for, add_relevant=True),
-            PRIOR,
-            shrinkage=shrinkage,
+        settings = settings or FitSettings(shrinkage=shrinkage)
+        fit, colisten_for = fit_to(
+            dataset,
+            used,
+            seed=seed,
+            now=now,
+            settings=settings,
+            weighs_colisten=colisten is not None,
+            progress=say,
+        )
+        scorer = fit.scorer
+        say("fitting the challenger, to see what a sum leaves out")
+        left_out = challenger_gain(
+            fit.rows, fit.prior, shrinkage=settings.shrinkage, ridge=settings.ridge, seed=seed
         )
         say(f"testing them on {len(dataset.test)} others")
-        results = evaluate(
+        evidence = evidence_of(
+            dataset,
             _choices(dataset, dataset.test, now, colisten_for, add_relevant=False),
-            {"fitted": scorer, "champion": served},
+            scorer,
+            served,
+            seed=seed,
+            now=now,
+            colisten_for=colisten_for,
+            artist_names=artist_names(engine),
         )
-        today = [stage_today(holdout.history, now) for holdout in dataset.test]
-        metrics = compare(results["fitted"], results["champion"], today, seed)
+        say("drawing")
+        figures, calibration = scorer_figures(
+            scorer,
+            served,
+            _choices(dataset, dataset.test[:MOST], now, colisten_for, add_relevant=False),
+            weights={stage: one.intervals_ for stage, one in fit.stages.items()},
+            groups=evidence.groups,
+        )
+    off_policy = off_policy_metrics(
+        impressions, impressions.of(lambda user: is_test(user, seed)), scorer, served
+    )
+    barred = barred_rows_used(engine, dataset)
     say("registering the version")
     seconds = timer() - began
     digest = sha256(scorer.to_json().encode())
     histories = dataset.histories
-    evidence = {FITTED_FROM_TAG: HISTORIES, BASELINE: str(champion.number)}
+    parts = parts_of(dataset, used)
+    refused = _refused(dataset, impressions)
+    basis = {FITTED_FROM_TAG: fit.fitted_from, BASELINE: str(champion.number)}
     if colisten is not None:
-        evidence[COLISTEN_TAG] = str(colisten.number)
+        basis[COLISTEN_TAG] = str(colisten.number)
     version = registry.log_run(
         Run(
             name=f"scorer seed {seed}",
-            params={
+            params=fit.params()
+            | {
                 "seed": seed,
-                "shrinkage": shrinkage,
-                "ridge": RIDGE,
+                "now": now.isoformat(),
+                "read_until": histories.until.isoformat(),
                 "candidates": CANDIDATES,
                 "k": K,
                 "data_from": histories.window[0],
                 "data_to": histories.window[1],
+                "since": since.isoformat() if since else "",
+                "impressions_until": (until or now).isoformat(),
+                "evidence_from": evidence_from.value,
             },
-            metrics=_flat(metrics) | _facts(dataset, scorer, fitted) | {"seconds": seconds},
-            tags=evidence
+            metrics=evidence.metrics()
+            | _flat(left_out)
+            | fit.metrics()
+            | off_policy
+            | calibration
+            | _facts(dataset, impressions, refused)
+            | {"seconds": seconds, BARRED_ROWS_USED: float(sum(barred.values()))},
+            tags=basis
             | {
-                "data_sha256": histories.sha256,
+                "data_sha256": hash_of(parts),
                 "code_version": code_version(Path(__file__).parent),
                 "scorer_sha256": digest,
-                "refused": ", ".join(f"{n} {name}" for name, n in histories.refused.items()),
+                "refused": ", ".join(f"{n} {name}" for name, n in refused.items()),
+                "barred_rows": ", ".join(f"{n} {name}" for name, n in barred.items()),
             },
-            figures={"weights.png": weights_figure(scorer, served)},
-            data=("histories", histories.sha256, " to ".join(histories.window)),
+            figures=figures,
+            data=(
+                HISTORIES if used is None else f"{IMPRESSIONS} and {HISTORIES}",
+                hash_of(parts),
+                " to ".join(histories.window if used is None else used.window),
+            ),
+            files={DATA_FILE: to_file(parts), EVALUATION_FILE: evidence.to_file()},
             started_at=now,
             seconds=seconds,
         ),
         KIND,
         scorer,
-        evidence,
+        basis,
     )
     return TrainedRun(
         run_id=version.run_id,
         version=version.number,
         scorer=scorer,
-        metrics=metrics,
-        refused=histories.refused,
+        metrics=evidence.intervals,
+        refused=refused,
         listeners_fit=len(dataset.fit),
         listeners_test=len(dataset.test),
         sha256=digest,
         seconds=seconds,
     )
+
+
+def fit_to(
+    dataset: Dataset,
+    impressions: Impressions | None,
+    *,
+    seed: int,
+    now: datetime,
+    settings: FitSettings,
+    weighs_colisten: bool,
+    progress: Progress,
+) -> tuple[Fitted, ColistenFor | None]:
+    """Fit weights to a data set; return them with the co-listening that judged.
+
+    Parameters
+    ----------
+    impressions
+        None: too few, or not asked for.
+    weighs_colisten
+        Whether there is a co-listening model to weigh. It is fitted here, without the listeners
+        that it judges: the champion has seen what is hidden from them.
+    """
+    colisten_for = None
+    if weighs_colisten:
+        progress("fitting co-listening without the listeners that it judges")
+        colisten_for = cross_fitted(dataset, seed=seed)
+    progress(f"fitting weights to {len(dataset.fit)} listeners")
+    choices = _choices(dataset, dataset.fit, now, colisten_for, add_relevant=True)
+    fit = fit_evidence(
+        {stage: rows_of(choices[stage]) for stage in Stage},
+        impressions,
+        settings=settings,
+        is_wanted=lambda user: not is_test(user, seed),
+        resamples=RESAMPLES,
+        seed=seed,
+    )
+    return fit, colisten_for
+
+
+def parts_of(dataset: Dataset, impressions: Impressions | None) -> dict[str, Part]:
+    """Return what weights were fitted to, part by part."""
+    shown = {} if impressions is None else {IMPRESSIONS: impressions.part}
+    return {**dataset.parts, **shown}
 
 
 def _choices(
@@ -176,6 +291,12 @@ def _choices(
     }
 
 
+def _refused(dataset: Dataset, impressions: Impressions) -> dict[str, int]:
+    """Return 'table from source' -> rows, impressions apart from the tables that bar them."""
+    barred = {f"impressions barred by {name}": n for name, n in impressions.refused.items()}
+    return dict(dataset.histories.refused) | barred
+
+
 def _flat(metrics: Mapping[str, Interval]) -> dict[str, float]:
     flat: dict[str, float] = {}
     for name, interval in metrics.items():
@@ -184,16 +305,13 @@ def _flat(metrics: Mapping[str, Interval]) -> dict[str, float]:
 
 
 def _facts(
-    dataset: Dataset, scorer: Scorer, fitted: Mapping[Stage, StageWeights]
+    dataset: Dataset, impressions: Impressions, refused: Mapping[str, int]
 ) -> dict[str, float]:
-    facts = {
+    return {
         "listeners_fit": float(len(dataset.fit)),
         "listeners_test": float(len(dataset.test)),
         "rows": float(dataset.histories.rows),
-        "rows_refused": float(sum(dataset.histories.refused.values())),
+        "impressions": float(len(impressions)),
+        "listeners_who_liked": float(impressions.listeners_who_liked),
+        "rows_refused": float(sum(refused.values())),
     }
-    for stage in Stage:
-        facts[f"{stage}/listeners_fit"] = float(fitted[stage].n_listeners_)
-        for key, weight in scorer.weights[stage].items():
-            facts[f"{stage}/weight_{key}"] = weight
-    return facts

@@ -31,7 +31,7 @@ from serving.feedback import FeedbackLog, Received
 from serving.model_registry import ServedModel
 from serving.schemas import FeedbackRequest
 from serving.served import Served
-from training.qtables import consolidate
+from training.consolidation import consolidate
 from training.simulation.arms import ARMS, DEFAULT, play
 from training.simulation.world import read_worlds
 
@@ -59,7 +59,8 @@ _FILL = sa.text(
 
 
 @contextmanager
-def _servers() -> Iterator[tuple[sa.Engine, str, str]]:
+def servers() -> Iterator[tuple[sa.Engine, str, str]]:
+    """Lend an engine, and the addresses of Postgres and Redis, of servers of their own."""
     with (
         tempfile.TemporaryDirectory() as home,
         open_servers(
@@ -85,7 +86,7 @@ def _servers() -> Iterator[tuple[sa.Engine, str, str]]:
 
 def speed() -> list[Row]:
     """Return the rows of all three."""
-    with _servers() as (engine, redis_url, address):
+    with servers() as (engine, redis_url, address):
         return [*feedback(engine, redis_url), *consolidation(engine, address), *simulator()]
 
 

@@ -1,6 +1,7 @@
 """`bondhu train ...`: a command for each model."""
 
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -9,17 +10,74 @@ from features.settings import read_settings
 from pipelines.commands.output import console
 from pipelines.environment import open_environment
 
+DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"]
+
 app = typer.Typer(no_args_is_help=True, help="Train a model; the run's id is the last line.")
 
 
+def in_utc(moment: datetime | None) -> datetime | None:
+    """Return a moment of the command line, which is in UTC."""
+    return None if moment is None else moment.replace(tzinfo=UTC)
+
+
+class From(StrEnum):
+    """What weights are fitted to."""
+
+    AUTO = "auto"
+    IMPRESSIONS = "impressions"
+    HISTORIES = "histories"
+
+
+Since = Annotated[datetime | None, typer.Option(formats=DATES, help="Use data from then on (UTC).")]
+Until = Annotated[
+    datetime | None, typer.Option(formats=DATES, help="Use data from before then (UTC).")
+]
+Source = Annotated[
+    From,
+    typer.Option(
+        "--from",
+        help="What to fit to: logged impressions, with histories as their prior; or histories"
+        " alone; auto: impressions where there are enough.",
+    ),
+]
+
+
 @app.command()
-def scorer(seed: int = 7) -> None:
-    """Fit the weights of the score per cold-start stage."""
+def scorer(
+    *,
+    seed: int = 7,
+    since: Since = None,
+    until: Until = None,
+    source: Source = From.AUTO,
+    shrinkage: Annotated[
+        float, typer.Option(min=0, help="The prior counts as so many listeners.")
+    ] = 50.0,
+    ridge: Annotated[float, typer.Option(min=1e-12, help="Keeps weights finite.")] = 1e-4,
+    clip: Annotated[
+        float, typer.Option(min=1, help="No correction of place or exposure is larger.")
+    ] = 10.0,
+    half_life: Annotated[
+        float, typer.Option(min=0.1, help="Days after which an impression counts half.")
+    ] = 180.0,
+) -> None:
+    """Fit the weights of the score per cold-start stage.
+
+    `bondhu search scorer` finds values for the last four options.
+    """
+    from training.fitting import Evidence, FitSettings  # noqa: PLC0415 - imports scipy
     from training.scorer import train_scorer  # noqa: PLC0415 - imports scipy
 
-    with open_environment(read_settings()) as environment, console.status("training scorer"):
+    with open_environment(read_settings()) as environment, console.status("training") as status:
         trained = train_scorer(
-            environment.engine, environment.registry(), seed=seed, now=datetime.now(UTC)
+            environment.engine,
+            environment.registry(),
+            seed=seed,
+            now=datetime.now(UTC),
+            settings=FitSettings(shrinkage, ridge, clip, half_life),
+            evidence_from=Evidence(source.value),
+            since=in_utc(since),
+            until=in_utc(until),
+            progress=lambda line: status.update(f"training scorer: {line}"),
         )
     typer.echo(f"scorer version {trained.version}", err=True)
     typer.echo(trained.run_id)

@@ -151,3 +151,34 @@ def test_an_evaluation_says_what_it_can_and_cannot_compare(tmp_path: Path, on: E
     ran = run("evaluate", "--mismatch", home=tmp_path, servers=on)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout == "train/serve mismatch: no list of the last 7 days was sampled\n"
+
+
+def test_a_run_is_reproduced_or_what_changed_is_said(
+    tmp_path: Path, on: Endpoints, engine: sa.Engine
+) -> None:
+    assert_one_line(run("reproduce", "nothing", home=tmp_path, servers=on), "no run nothing")
+    songs = tmp_path / "songs.csv"
+    lines = [f"{n},song {n},artist {n % 7},{n % 10 / 10}" for n in range(60)]
+    songs.write_text("\n".join(["track_id,track_name,artist_name,energy", *lines]) + "\n")
+    assert run("import", "catalogue", songs, home=tmp_path, servers=on).returncode == 0
+    trained = run("train", "audio_estimator", home=tmp_path, servers=on)
+    assert trained.returncode == 0, trained.stderr
+    run_id = trained.stdout.splitlines()[-1]
+    equal = run("reproduce", run_id, home=tmp_path, servers=on)
+    assert (equal.returncode, equal.stdout[:6]) == (0, "equal:"), equal.stderr
+    with engine.begin() as connection:
+        connection.execute(sa.text("DELETE FROM audio_features WHERE track_id = '7'"))
+    changed = run("reproduce", run_id, home=tmp_path, servers=on)
+    assert changed.returncode == 1
+    (line,) = changed.stdout.splitlines()
+    assert "audio_features: 59 rows where there were 60 (1 are gone)" in line
+
+
+def test_promotion_and_comparison_fail_in_one_line(tmp_path: Path, on: Endpoints) -> None:
+    margin = run("promote", "scorer", "2", "--margin", "gains=1", home=tmp_path, servers=on)
+    assert_one_line(margin, "NAME=NUMBER")
+    first = run("rollback", "scorer", home=tmp_path, servers=on)
+    assert_one_line(first, "scorer has no champion to roll back from")
+    unknown = run("compare", "nothing", "nobody", home=tmp_path, servers=on)
+    assert_one_line(unknown, "nothing")
+    assert not list(tmp_path.glob("compare-*.html"))

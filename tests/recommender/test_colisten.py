@@ -144,6 +144,8 @@ def test_every_value_lies_in_its_range_and_batch_equals_scalar(
         assert (together >= 0).all()
         assert (together <= 1).all()
         assert np.isfinite(taste.z(catalogue.tracks)).all()
+        described = joined.described(catalogue.tracks)
+        assert taste.worth(catalogue.tracks, described).tolist() == together.tolist()
         alone = [
             taste.z(catalogue.tracks.take(np.array([row])))[0] for row in range(len(catalogue))
         ]

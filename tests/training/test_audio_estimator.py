@@ -35,7 +35,7 @@ def world(n: int = 900, seed: int = 3) -> AudioExamples:
         artist.astype(np.int64),
         [(("a", "b", "c")[g],) for g in genre],
         {},
-        "",
+        {},
     )
 
 
@@ -174,3 +174,13 @@ def test_real_features_take_the_place_of_estimates(catalogue: sa.Engine, tmp_pat
 def test_nothing_to_train_on_is_said(engine: sa.Engine) -> None:
     with pytest.raises(NothingTrainableError, match="import a catalogue"):
         read_examples(engine)
+
+
+def test_tracks_without_a_genre_are_fitted_too() -> None:
+    examples = world()
+    genres = [() if place % 5 == 0 else names for place, names in enumerate(examples.genres)]
+    model = fit(examples.audio, examples.artist, genres)
+    part, _ = model.of_genres([("a",)])
+    assert part[0, 0] == pytest.approx(0.3, abs=0.05)
+    nothing = fit(examples.audio, examples.artist, [()] * len(genres))
+    assert nothing.intercept == pytest.approx(examples.audio.mean(axis=0), abs=0.01)

@@ -15,6 +15,7 @@ from training.colisten_run import train_colisten
 from training.crossfit import cross_fitted, listening_of
 from training.dataset import read_dataset
 from training.evaluation import GAIN
+from training.gates import Margins
 from training.grains import fit_grain
 from training.promotion import promote
 from training.runs import COLISTEN, COLISTEN_TAG, SCORER
@@ -52,7 +53,11 @@ def test_it_is_registered_promoted_weighed_and_served_by_the_scorer(
 
     again = train_colisten(circles, registry, seed=3, now=NOW)
     assert again.sha256 == trained.sha256
-    decision = promote(registry, COLISTEN, again.version)
+    declined = promote(registry, COLISTEN, again.version)
+    assert (declined.promoted, declined.gate) == (False, "effective_n")
+    # Two circles and two dozen test listeners.
+    margins = Margins(effective_n=20, coverage=1.0, entropy=9.0)
+    decision = promote(registry, COLISTEN, again.version, margins=margins)
     assert decision.promoted
     assert "over popularity" in decision.message
 
@@ -60,7 +65,7 @@ def test_it_is_registered_promoted_weighed_and_served_by_the_scorer(
     assert scorer.scorer.weights[Stage.MONTH_2_PLUS]["colisten"] > 0.1
     version = registry.version(SCORER, scorer.version)
     assert version.tags[COLISTEN_TAG] == str(again.version)
-    assert promote(registry, SCORER, scorer.version).promoted
+    assert promote(registry, SCORER, scorer.version, margins=margins).promoted
 
 
 def test_who_is_judged_did_not_teach_the_judge(circles: sa.Engine, world: "World") -> None:

@@ -8,8 +8,9 @@ from recommender.listener import Listener
 from recommender.scoring import PRIOR
 from recommender.tracks import UNKNOWN_DATE, build_tracks
 from training.choices import Choices, rows_of
-from training.evaluation import GAIN, Results, compare, evaluate, listed_artists, ndcg, recall
-from training.intervals import bootstrap
+from training.evaluation import METRICS, evaluate_served, listed_artists
+from training.intervals import Interval, bootstrap, bootstrap_columns
+from training.list_metrics import ListJudge, coverage, ndcg, recall
 
 POPULAR = {"popularity": 1.0}
 
@@ -58,7 +59,7 @@ def test_artists_heard_before_are_neither_found_nor_missed() -> None:
 
 def test_fitting_looks_at_artists_not_heard_before() -> None:
     rows = rows_of([choices(heard_artists=[2], relevant=[0])])
-    assert rows.is_relevant.tolist() == [True, True, False, False]
+    assert rows.target.tolist() == [0.5, 0.5, 0.0, 0.0]
     assert rows.listener.tolist() == [0, 0, 0, 0]
 
 
@@ -70,31 +71,30 @@ def test_who_says_nothing_drops_out_of_the_fit() -> None:
 
 def test_scorers_are_measured_on_the_same_lists() -> None:
     one = choices(heard_artists=[], relevant=[3])
-    results = evaluate({stage: [one] for stage in Stage}, {"a": PRIOR, "b": PRIOR})
-    for stage in Stage:
-        assert results["a"].ndcg[stage] == results["b"].ndcg[stage]
-        assert results["a"].recall[stage].tolist() == [1.0]
+    judge = ListJudge(one.tracks.artist, np.array([0, 0, 1, 2, 3]), np.arange(4.0))
+    lists = evaluate_served([one], {"a": PRIOR, "b": PRIOR}, judge)
+    assert lists["a"].values.tolist() == lists["b"].values.tolist()
+    named = dict(zip(METRICS, lists["a"].values[0].tolist(), strict=True))
+    assert named["recall_10"] == named["new_artist_share"] == 1.0
+    # Five tracks of the genres 0 0 1 2 3, and artists of 0 0 1 2 3 bits.
+    assert named["entropy"] == pytest.approx(0.4 * log2(2.5) + 0.6 * log2(5))
+    assert named["novelty"] == pytest.approx(6 / 5)
 
 
-def test_a_gain_is_paired_by_listener() -> None:
-    rng = np.random.default_rng(0)
-    before = {stage: rng.uniform(size=50) for stage in Stage}
-    after = {stage: values + 0.01 for stage, values in before.items()}
-    metrics = compare(
-        Results(after, after), Results(before, before), [Stage.MONTH_2_PLUS] * 50, seed=7
-    )
-    assert metrics[GAIN].low == pytest.approx(0.01)
-    assert metrics[GAIN].high == pytest.approx(0.01)
-    assert metrics["month_2_plus/ndcg_10"].low < metrics["month_2_plus/ndcg_10"].high
+def test_coverage_counts_what_any_list_names() -> None:
+    lists = [np.array([0, 1]), np.array([1, 2]), np.array([1])]
+    found = coverage(lists, 10)
+    assert found.share == 0.3
+    assert found.gain_over(coverage(lists, 10)) == Interval(0.0, 0.0, 0.0)
+    # Without the first or the second list one of ten is lost, without the third none.
+    assert found.pseudo_values.tolist() == pytest.approx([0.5, 0.5, 0.3])
 
 
-def test_each_listener_counts_at_the_stage_they_are_in() -> None:
-    gain = {Stage.WEEK_1: 0.5, Stage.WEEK_2_4: 0.1, Stage.MONTH_2_PLUS: -0.2}
-    after = {stage: np.full(10, value) for stage, value in gain.items()}
-    before = {stage: np.zeros(10) for stage in Stage}
-    stages = [Stage.MONTH_2_PLUS] * 9 + [Stage.WEEK_1]
-    metrics = compare(Results(after, after), Results(before, before), stages, seed=7)
-    assert metrics[GAIN].mean == pytest.approx((9 * -0.2 + 0.5) / 10)
+def test_columns_are_drawn_as_one_is() -> None:
+    values = np.random.default_rng(1).normal(size=(40, 3))
+    for column, found in zip(values.T, bootstrap_columns(values, 7), strict=True):
+        alone = bootstrap(column, 7)
+        assert (found.low, found.high) == pytest.approx((alone.low, alone.high))
 
 
 @pytest.mark.parametrize("seed", range(3))

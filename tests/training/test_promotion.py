@@ -1,16 +1,37 @@
 import json
-from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from recommender.cold_start import Stage
 from training.errors import RegistryError, TrainingError
 from training.evaluation import GAIN
-from training.promotion import promote
-from training.runs import BASELINE, CHAMPION, FITTED_FROM_TAG, HISTORIES, SCORER, Version
+from training.gates import Margins
+from training.promotion import history, promote, rollback
+from training.runs import (
+    BASELINE,
+    CHAMPION,
+    FITTED_FROM_TAG,
+    HISTORIES,
+    REPRODUCED_TAG,
+    SCORER,
+    StoredRun,
+    Version,
+)
 
 Interval = tuple[float, float, float]
+HEALTHY = {
+    "effective_n": 60.0,
+    "gain_carriers": 40.0,
+    "leaking_values": 0.0,
+    "leak_checked_values": 1000.0,
+    "barred_rows_used": 0.0,
+    "latency_ms": 1.0,
+    "champion_latency_ms": 1.0,
+    "champion_artist_coverage": 0.5,
+}
+UNCHANGED = ("gain_artist_coverage", "gain_entropy")
 
 
 class FakeVersions:
@@ -19,6 +40,7 @@ class FakeVersions:
     def __init__(self) -> None:
         self.all = {1: Version(SCORER, 1, "run1", "", {FITTED_FROM_TAG: "hand"})}
         self.runs: dict[str, dict[str, float]] = {"run1": {}}
+        self.run_tags: dict[str, str] = {}
         self.served = 1
 
     def add(
@@ -33,7 +55,8 @@ class FakeVersions:
         tags = {FITTED_FROM_TAG: fitted_from, BASELINE: str(baseline)}
         self.all[number] = Version(SCORER, number, f"run{number}", "", tags)
         named = {GAIN: gain} | {f"{s}/{GAIN}": stages.get(s.value, gain) for s in Stage}
-        self.runs[f"run{number}"] = {
+        named |= dict.fromkeys(UNCHANGED, (0.0, 0.0, 0.0))
+        self.runs[f"run{number}"] = HEALTHY | {
             f"{name}{suffix}": value
             for name, interval in named.items()
             for suffix, value in zip(("", "_low", "_high"), interval, strict=True)
@@ -48,8 +71,12 @@ class FakeVersions:
     def champion(self, name: str) -> Version | None:
         return self.all.get(self.served)
 
-    def metrics(self, run_id: str) -> Mapping[str, float]:
-        return self.runs[run_id]
+    def versions(self, name: str) -> list[Version]:
+        return list(self.all.values())
+
+    def run(self, run_id: str) -> StoredRun:
+        metrics = self.runs[run_id]
+        return StoredRun(run_id, "", "FINISHED", {}, metrics, self.run_tags, None, None, 0.0)
 
     def set_alias(self, name: str, alias: str, number: int) -> None:
         assert (name, alias) == (SCORER, CHAMPION)
@@ -145,3 +172,138 @@ def test_the_champion_stays(versions: FakeVersions) -> None:
 def test_an_unknown_version_is_refused(versions: FakeVersions) -> None:
     with pytest.raises(RegistryError, match="no scorer 9"):
         promote(versions, SCORER, 9)
+
+
+def test_the_lower_bound_must_pass_the_margin_that_was_set(versions: FakeVersions) -> None:
+    number = versions.add((0.02, 0.01, 0.03))
+    decision = promote(versions, SCORER, number, margins=Margins(gain=0.015))
+    assert decision.gate == "gain"
+    assert "the lower bound misses 0.015 by 0.0050" in decision.message
+
+
+@pytest.mark.parametrize(
+    ("planted", "gate", "said"),
+    [
+        ({"effective_n": 6.0}, "effective_n", "6.0 listeners in effect, the floor is 30, 24.0"),
+        ({"gain_carriers": 2.5}, "effective_n", "carried by 2.5 listeners"),
+        ({"leaking_values": 12.0}, "leak", "12 of 1000 component values"),
+        ({"leak_checked_values": 0.0}, "leak", "0 of 0 component values"),
+        ({"barred_rows_used": 3.0}, "trainable", "it used 3 rows that may not be trained on"),
+        ({"latency_ms": 4.5}, "latency", "1.5000 beyond its margin of 2.0000"),
+        (
+            {"gain_entropy": -0.5, "gain_entropy_low": -0.6, "gain_entropy_high": -0.4},
+            "entropy",
+            "0.2000 beyond its margin of 0.3000",
+        ),
+        (
+            {
+                "gain_artist_coverage": -0.15,
+                "gain_artist_coverage_low": -0.2,
+                "gain_artist_coverage_high": -0.1,
+            },
+            "coverage",
+            "0.0500 beyond its margin of 0.1000",
+        ),
+        (
+            {f"group/short/{GAIN}{end}": -0.03 for end in ("", "_low", "_high")},
+            "group",
+            "in group short is -0.0300 [-0.0300, -0.0300], 0.0200 beyond its margin of 0.0100",
+        ),
+        (
+            {f"off_policy_gain{end}": -0.1 for end in ("", "_low", "_high")}
+            | {"off_policy_effective_n": 45.0},
+            "off_policy",
+            "changes by -0.1000 [-0.1000, -0.1000], 45.0 listeners in effect",
+        ),
+        ({"train_serve_mismatch": 0.02, "mismatch_lists": 500.0}, "mismatch", "0.0190 too many"),
+    ],
+)
+def test_every_planted_defect_is_caught_by_its_gate(
+    versions: FakeVersions, planted: dict[str, float], gate: str, said: str
+) -> None:
+    number = versions.add((0.02, 0.01, 0.03))
+    versions.runs[f"run{number}"] |= planted
+    decision = promote(versions, SCORER, number)
+    assert (decision.promoted, decision.gate, versions.served) == (False, gate, 1)
+    assert said in decision.message
+
+
+def test_a_run_that_gave_another_model_is_declined(versions: FakeVersions) -> None:
+    number = versions.add((0.02, 0.01, 0.03))
+    versions.run_tags = {REPRODUCED_TAG: "no"}
+    assert promote(versions, SCORER, number).gate == "reproducible"
+    versions.run_tags = {REPRODUCED_TAG: "yes"}
+    assert promote(versions, SCORER, number).promoted
+
+
+def test_a_log_of_few_listeners_decides_nothing(versions: FakeVersions) -> None:
+    number = versions.add((0.02, 0.01, 0.03))
+    loss = {f"off_policy_gain{end}": -0.1 for end in ("", "_low", "_high")}
+    versions.runs[f"run{number}"] |= loss | {"off_policy_effective_n": 4.0}
+    assert promote(versions, SCORER, number).promoted
+
+
+def test_a_small_group_is_not_judged_by_noise(versions: FakeVersions) -> None:
+    number = versions.add((0.02, 0.01, 0.03))
+    loss = {"": -0.03, "_low": -0.09, "_high": 0.02}
+    versions.runs[f"run{number}"] |= {f"group/few/{GAIN}{end}": x for end, x in loss.items()}
+    assert promote(versions, SCORER, number).promoted
+
+
+def test_a_defective_run_is_declined_without_a_champion_too(versions: FakeVersions) -> None:
+    number = versions.add((0.02, 0.01, 0.03))
+    versions.served = 0
+    versions.runs[f"run{number}"]["barred_rows_used"] = 1.0
+    assert promote(versions, SCORER, number).gate == "trainable"
+
+
+def test_a_scorer_without_evidence_is_refused(versions: FakeVersions) -> None:
+    number = versions.add((0.02, 0.01, 0.03))
+    del versions.runs[f"run{number}"]["leaking_values"]
+    with pytest.raises(TrainingError, match="no metric 'leaking_values': train again"):
+        promote(versions, SCORER, number)
+
+
+def test_margins_are_read_by_name() -> None:
+    assert Margins.of(["gain=0.01"]) == Margins(gain=0.01)
+    for wrong in ("gains=1", "gain", "gain=-1", "gain=nan", "gain=inf"):
+        with pytest.raises(TrainingError, match="NAME=NUMBER"):
+            Margins.of([wrong])
+
+
+def test_rollback_goes_back_one_champion_at_a_time(versions: FakeVersions) -> None:
+    for number in (2, 3):
+        versions.add((0.02, 0.01, 0.03), baseline=versions.served, fitted_from="feedback")
+        assert promote(versions, SCORER, number, who="ada").promoted
+    first = rollback(versions, SCORER, reason="complaints", who="ada")
+    assert first.message == "scorer 2 is the champion again, after scorer 3"
+    assert rollback(versions, SCORER).promoted
+    assert versions.served == 1
+    with pytest.raises(TrainingError, match="none to go back to"):
+        rollback(versions, SCORER)
+
+
+def test_after_a_rollback_a_promotion_goes_on_from_there(versions: FakeVersions) -> None:
+    for number in (2, 3):
+        versions.add((0.02, 0.01, 0.03), baseline=versions.served, fitted_from="feedback")
+        promote(versions, SCORER, number)
+    rollback(versions, SCORER)
+    versions.add((0.02, 0.01, 0.03), baseline=2, fitted_from="feedback")
+    assert promote(versions, SCORER, 4).promoted
+    rollback(versions, SCORER)
+    assert versions.served == 2
+
+
+def test_the_history_says_who_when_and_why(versions: FakeVersions) -> None:
+    number = versions.add((0.0, -0.01, 0.01))
+    day = datetime(2026, 11, 1, tzinfo=UTC)
+    promote(versions, SCORER, number, who="ada", now=day)
+    promote(versions, SCORER, number, force=True, reason="a try", who="bob", now=day + timedelta(1))
+    rollback(versions, SCORER, who="cleo", now=day + timedelta(2))
+    found = [(e.kind, e.number, e.promoted, e.who, e.at[:10]) for e in history(versions, SCORER)]
+    assert found == [
+        ("promotion", 2, False, "ada", "2026-11-01"),
+        ("promotion", 2, True, "bob", "2026-11-02"),
+        ("rollback", 1, True, "cleo", "2026-11-03"),
+    ]
+    assert [f.gate for f in history(versions, SCORER)[0].findings if not f.passed] == ["gain"]

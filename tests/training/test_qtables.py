@@ -12,10 +12,11 @@ import sqlalchemy as sa
 from features.rights import delete_rows
 from recommender import pooled
 from recommender.qtable import QTable, burst_bound
+from training.consolidation import consolidate
 from training.errors import NothingTrainableError, TrainingError
 from training.promotion import promote
 from training.qtable_flavour import KIND, QTABLE
-from training.qtables import consolidate, train_qtable
+from training.qtables import train_qtable
 
 if TYPE_CHECKING:
     from training.registry import Registry

@@ -1,7 +1,8 @@
 import json
 import subprocess
 import sys
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -14,7 +15,7 @@ from recommender.scoring import PRIOR, Scorer
 from training.errors import RegistryError
 from training.packaging import MANIFEST, sha256
 from training.registry import Registry
-from training.runs import CHAMPION, SCORER, Run
+from training.runs import CHAMPION, SCORER, Run, StoredRun
 from training.scorer_flavour import KIND
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -136,3 +137,63 @@ def test_the_registry_is_silent(engine: sa.Engine, tmp_path: Path) -> None:
         text=True,
     )
     assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_what_a_run_keeps_comes_back(registry: Registry) -> None:
+    parent = registry.log_plain_run(Run("search", tags={"kind": "search"}, started_at=NOW))
+    kept = Run(
+        "trial 1",
+        params={"seed": 7},
+        metrics={"gain": 0.25, "gain_low": -0.5},
+        tags={"data_sha256": "ab" * 32, "kind": "trial"},
+        figures={"weights.png": b"a picture"},
+        files={"evaluation.json": b"{}", "parts/one.json": b"[1]"},
+        data=("histories", "ab" * 32, "2026-01-01 to 2026-02-01"),
+        started_at=NOW + timedelta(days=1),
+        seconds=2.5,
+        parent=parent,
+    )
+    first = registry.log_plain_run(kept)
+    stored = registry.run(first)
+    assert stored == StoredRun(
+        run_id=first,
+        name="trial 1",
+        status="FINISHED",
+        params={"seed": "7"},
+        metrics=kept.metrics,
+        tags=stored.tags,
+        data=kept.data,
+        started_at=kept.started_at,
+        seconds=2.5,
+    )
+    assert stored.tags.items() >= kept.tags.items()
+    assert not {"mlflow.user", "mlflow.source.name"} & stored.tags.keys()
+    second = registry.log_plain_run(replace(kept, name="2", started_at=NOW + timedelta(days=2)))
+    assert [run.run_id for run in registry.children(parent)] == [second, first]
+    assert [run.run_id for run in registry.runs({"kind": "search"})] == [parent]
+    assert len(registry.runs()) == 3
+    assert registry.artifact(first, "figures/weights.png") == b"a picture"
+    assert registry.artifact(first, "parts/one.json") == b"[1]"
+    assert registry.versions(SCORER) == []
+
+
+def test_what_is_not_kept_is_named_in_one_line(registry: Registry) -> None:
+    run_id = registry.log_plain_run(Run("plain"))
+    for asked in (
+        lambda: registry.run("0" * 32),
+        lambda: registry.run("no id; at 'all'"),
+        lambda: registry.artifact("0" * 32, "evaluation.json"),
+        lambda: registry.artifact(run_id, "evaluation.json"),
+        lambda: registry.artifact(run_id, "../../etc/passwd"),
+        lambda: registry.runs({"kind": "' or 1=1"}),
+    ):
+        with pytest.raises(RegistryError) as error:
+            asked()
+        assert "\n" not in str(error.value)
+
+
+def test_aliases_are_numbers(registry: Registry) -> None:
+    assert registry.aliases(SCORER) == {}
+    registry.ensure_prior()
+    registry.set_alias(SCORER, "challenger", 1)
+    assert registry.aliases(SCORER) == {CHAMPION: 1, "challenger": 1}

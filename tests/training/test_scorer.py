@@ -1,16 +1,33 @@
-from datetime import UTC, datetime
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
+from impression_log import START, Log
+from msgspec.structs import replace
 
+import training.dataset as dataset_module
+from features.listeners import Profile
+from features.rights import delete_rows
 from recommender.cold_start import Stage
+from recommender.components import KEYS
 from recommender.scoring import PRIOR
+from training import histories, leaks
 from training.choices import choices_of
+from training.comparison import comparison_of
+from training.comparison_page import page_of
 from training.dataset import read_dataset
 from training.evaluation import GAIN
-from training.promotion import promote
+from training.fitting import Evidence
+from training.gates import Margins
+from training.histories import ArtistCount, History, Play, read_histories
+from training.profiles import profile_of
+from training.promotion import history, promote, rollback
+from training.reproduction import reproduce
 from training.runs import SCORER
 from training.scorer import TrainedRun, train_scorer
 from training.scorer_flavour import KIND
@@ -60,7 +77,7 @@ def test_where_popularity_decides_it_gets_the_weight(
 def test_a_run_is_complete_and_repeatable(
     engine: sa.Engine, world: "World", registry: "Registry"
 ) -> None:
-    world.plant(follows="popularity")
+    world.plant(follows="popularity", listeners=160)
     world.count_plays("user000", 59, 9, source="withheld", trainable=False)
     ticks = count()
 
@@ -80,12 +97,144 @@ def test_a_run_is_complete_and_repeatable(
     assert (tags["fitted_from"], tags["baseline_version"]) == ("histories", "1")
 
     assert first.metrics[GAIN].low > 0
-    assert promote(registry, SCORER, 2).promoted
+    # Popular artists alone are worth naming in this world: lists may grow alike.
+    assert promote(registry, SCORER, 2, margins=Margins(coverage=1.0)).promoted
     champion = registry.champion(SCORER)
     assert champion is not None
     assert champion.number == 2
     assert promote(registry, SCORER, 3).gate == "evidence"
     assert "decision.1" in registry.version(SCORER, 3).tags
+
+    kept = registry.artifact(first.run_id, "evaluation.json")
+    assert kept == registry.artifact(again.run_id, "evaluation.json")
+    assert b"user0" not in kept
+    document = json.loads(kept)
+    assert document["n"] == logged["effective_n"] == first.listeners_test
+    assert document["intervals"][GAIN][0] == pytest.approx(first.metrics[GAIN].mean, abs=1e-6)
+    assert logged["leak_checked_values"] > 0
+    assert logged["leaking_values"] == logged["barred_rows_used"] == 0
+    assert 0 < logged["full_ndcg_10"] <= 1
+
+    compared = comparison_of(registry, first.run_id, again.run_id)
+    assert (compared.paired, compared.tested) == (first.listeners_test, 2)
+    assert not compared.differences.any()
+    assert "personality_unknown" in {line.name for line in compared.groups}
+    page = page_of(compared)
+    assert "No difference beyond chance" in page
+    assert "user0" not in page
+
+    assert rollback(registry, SCORER, reason="as an exercise").promoted
+    assert [entry.kind for entry in history(registry, SCORER)][-1] == "rollback"
+    champion = registry.champion(SCORER)
+    assert champion is not None
+    assert champion.number == 1
+
+
+def test_a_leaking_feature_is_caught(
+    engine: sa.Engine, world: "World", registry: "Registry", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planted: the profile's history tells of all that the listener plays, hidden or not."""
+    world.plant(follows="sound", listeners=120)
+    honest = profile_of
+
+    def leaking(
+        history: History, plays: Sequence[Play], counts: Sequence[ArtistCount], **rest: Any
+    ) -> Profile:
+        everything = honest(history, history.plays, history.counts, **rest)
+        return replace(honest(history, plays, counts, **rest), history=everything.history)
+
+    monkeypatch.setattr(dataset_module, "profile_of", leaking)
+    monkeypatch.setattr(leaks, "profile_of", leaking)
+    trained = train_scorer(engine, registry, seed=7, now=NOW)
+    decision = promote(registry, SCORER, trained.version)
+    assert (decision.promoted, decision.gate) == (False, "leak")
+
+
+def test_a_row_that_may_not_be_trained_on_is_caught(
+    engine: sa.Engine, world: "World", registry: "Registry", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planted: the query of counts has lost its WHERE."""
+    world.plant(follows="popularity", listeners=120)
+    world.count_plays("user000", 59, 9, source="withheld", trainable=False)
+    unguarded = str(histories._ARTIST_PLAYS).replace("WHERE trainable", "")
+    monkeypatch.setattr(histories, "_ARTIST_PLAYS", sa.text(unguarded))
+    trained = train_scorer(engine, registry, seed=7, now=NOW)
+    decision = promote(registry, SCORER, trained.version)
+    assert (decision.promoted, decision.gate) == (False, "trainable")
+    assert "it used 1 rows that may not be trained on (1 artist_plays from withheld)" in (
+        decision.message
+    )
+
+
+def test_few_test_listeners_are_said_plainly(
+    engine: sa.Engine, world: "World", registry: "Registry"
+) -> None:
+    world.plant(follows="popularity", listeners=40)
+    trained = train_scorer(engine, registry, seed=7, now=NOW)
+    decision = promote(registry, SCORER, trained.version)
+    assert decision.gate == "effective_n"
+    assert f"rests on {trained.listeners_test}.0 listeners in effect, the floor is 30" in (
+        decision.message
+    )
+
+
+def test_a_deleted_listener_is_gone_from_the_next_run(
+    engine: sa.Engine, world: "World", registry: "Registry"
+) -> None:
+    world.plant(follows="popularity", listeners=50)
+    before = train_scorer(engine, registry, seed=7, now=NOW)
+    someone = read_dataset(engine, seed=7).fit[0].history.user_id
+    with engine.begin() as connection:
+        delete_rows(connection, someone)
+    after = train_scorer(engine, registry, seed=7, now=NOW)
+    then, now = registry.run(before.run_id), registry.run(after.run_id)
+    assert now.tags["data_sha256"] != then.tags["data_sha256"]
+    assert now.metrics["listeners_fit"] == then.metrics["listeners_fit"] - 1
+    dataset = read_dataset(engine, seed=7)
+    assert someone not in {h.history.user_id for h in [*dataset.fit, *dataset.test]}
+    assert now.params["fitted_from"] == "histories"
+    for name in ("challenger_gain_ndcg_10", "month_2_plus/weight_popularity"):
+        assert now.metrics[f"{name}_low"] <= now.metrics[name] <= now.metrics[f"{name}_high"]
+
+
+def test_impressions_teach_what_histories_do_not(
+    engine: sa.Engine, world: "World", registry: "Registry"
+) -> None:
+    world.plant(follows="popularity", listeners=90)
+    log, rng = Log(engine), np.random.default_rng(1)
+    for number in range(90):
+        user = f"user{number:03}"
+        for _ in range(2):
+            tracks = rng.permutation(60)[:8].tolist()
+            values = {key: rng.uniform(size=8).round(3).tolist() for key in KEYS}
+            shown = log.show(user, START, tracks, components=values)
+            best = int(np.argmax(values["novelty"]))  # the least known is what they like
+            log.say(user, shown, tracks[best], START + timedelta(hours=1))
+    run = train_scorer(engine, registry, seed=7, now=NOW, evidence_from=Evidence.AUTO)
+    stored = registry.run(run.run_id)
+    assert stored.tags["fitted_from"] == "impressions"
+    assert stored.data is not None
+    assert stored.data[0] == "impressions and histories"
+    assert stored.metrics["impressions"] == 90 * 2 * 8
+    assert reproduce(engine, registry, run.run_id).equal
+    other = train_scorer(engine, registry, seed=7, now=NOW, evidence_from=Evidence.HISTORIES)
+    assert registry.run(other.run_id).tags["fitted_from"] == "histories"
+    # Their counts came later: when they were shown something, they were new.
+    for stage in (Stage.WEEK_2_4, Stage.MONTH_2_PLUS):
+        assert run.scorer.weights[stage] == other.scorer.weights[stage]
+    learned, before = (r.scorer.weights[Stage.WEEK_1]["novelty"] for r in (run, other))
+    assert learned > before + 0.3
+
+
+def test_a_window_is_kept_to(engine: sa.Engine, world: "World") -> None:
+    world.add_listener("ada")
+    for number in range(10):
+        world.add_artist(number, np.full(7, 0.5), 50)
+        world.play("ada", number, day=number)
+    since, until = (datetime(2026, 1, day, tzinfo=UTC) for day in (3, 6))
+    found = read_histories(engine, since=since, until=until)
+    assert found.window == ("2026-01-03", "2026-01-06")
+    assert found.rows == 4
 
 
 def test_personality_that_nobody_stated_keeps_its_weight(engine: sa.Engine, world: "World") -> None:

@@ -1,11 +1,11 @@
-"""The registry: runs, versions and aliases, kept by MLflow; the one module that knows MLflow.
+"""The registry: what is written to MLflow and read back of it.
 
 Only its client is used, on addresses given here: no global state, no run left open, nothing
 pickled. A version's files lie under its address in `artifacts`: those of the model
 (`training.model_kind`) and `manifest.json`. The service finds them by SQL and imports none of this.
 """
 
-import logging
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,29 +13,50 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import mlflow.artifacts
-import mlflow.pyfunc
-import sqlalchemy as sa
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import Run as MlflowRun
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.environment_variables import MLFLOW_DISABLE_TELEMETRY
 from mlflow.exceptions import MlflowException
-from mlflow.models import Model, infer_signature
-from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
-from mlflow.telemetry import set_telemetry_client
-from sqlalchemy.exc import ArgumentError, OperationalError
+from mlflow.protos.databricks_pb2 import (
+    INVALID_PARAMETER_VALUE,
+    RESOURCE_ALREADY_EXISTS,
+    RESOURCE_DOES_NOT_EXIST,
+    ErrorCode,
+)
+from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID
 
 from recommender.scoring import PRIOR
 from training import scorer_flavour
 from training.errors import RegistryError
 from training.model_kind import M, ModelKind
-from training.packaging import read_package, write_package
-from training.runs import BY_HAND, CHAMPION, FITTED_FROM_TAG, SCORER, Run, Version
+from training.packaging import read_package
+from training.registry.connection import check, is_server, quieten
+from training.registry.package import FILES, environment, save
+from training.registry.stored import stored_run
+from training.runs import (
+    BY_HAND,
+    CHAMPION,
+    CODE_TAG,
+    DATA_TAG,
+    FITTED_FROM_TAG,
+    MODEL_SHA256_TAG,
+    MODEL_TAG,
+    SCORER,
+    SECONDS,
+    SEED,
+    Run,
+    StoredRun,
+    Version,
+)
 
 EXPERIMENT = "bondhu"
 MANIFEST_TAG = "manifest_sha256"
-FILES = "artifacts"
 _EXISTS = ErrorCode.Name(RESOURCE_ALREADY_EXISTS)
+_UNKNOWN = {
+    ErrorCode.Name(RESOURCE_DOES_NOT_EXIST),
+    ErrorCode.Name(INVALID_PARAMETER_VALUE),
+}
 _PAGE = 200
 
 
@@ -57,8 +78,8 @@ class Registry:
         RegistryError
             The address is neither that of a server nor of a database that answers.
         """
-        _quieten()
-        _check(tracking_uri)
+        quieten()
+        check(tracking_uri)
         self._client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
         self._tracking_uri = tracking_uri
         self._artifact_root = artifact_root.absolute()
@@ -71,31 +92,30 @@ class Registry:
         Parameters
         ----------
         tags
-            Of the version.
+            Of the version; code, data, seed and duration are added from the run.
         """
         client = self._client
         with self._run(run) as (run_id, folder), tempfile.TemporaryDirectory() as temporary:
-            client.log_batch(
-                run_id,
-                metrics=[Metric(k, float(v), _ms(run), 0) for k, v in run.metrics.items()],
-                params=[Param(k, str(v)) for k, v in run.params.items()],
-                tags=[RunTag(k, v) for k, v in run.tags.items()],
-            )
-            if run.data is not None:
-                client.log_inputs(run_id, [_dataset(*run.data)])
-            for name, png in run.figures.items():
-                Path(temporary, name).write_bytes(png)
-                client.log_artifact(run_id, str(Path(temporary, name)), "figures")
-            saved, manifest = _save(kind, model, Path(temporary))
+            self._describe(run, run_id)
+            saved, manifest = save(kind, model, Path(temporary))
             client.log_artifacts(run_id, str(saved), "model")
+            client.log_batch(
+                run_id, tags=[RunTag(MODEL_TAG, kind.name), RunTag(MODEL_SHA256_TAG, manifest)]
+            )
             self._create_model(kind.name)
             created = client.create_model_version(
                 kind.name,
                 source=f"{folder}/model",
                 run_id=run_id,
-                tags={**tags, MANIFEST_TAG: manifest},
+                tags={**_origin(run), **tags, MANIFEST_TAG: manifest},
             )
         return _version(created)
+
+    def log_plain_run(self, run: Run) -> str:
+        """Keep a run that has no model of its own, as a search's; return its id."""
+        with self._run(run) as (run_id, _):
+            self._describe(run, run_id)
+        return run_id
 
     def ensure_prior(self) -> Version:
         """Register the hand-set prior as version 1 and champion, unless there are versions.
@@ -154,6 +174,75 @@ class Registry:
         """Write a tag of a version."""
         self._client.set_model_version_tag(version.name, str(version.number), key, value)
 
+    def aliases(self, name: str) -> Mapping[str, int]:
+        """Return alias -> version of a model; none where the model is unknown."""
+        found = self._client.search_registered_models(f"name='{name}'")
+        return {alias: int(number) for one in found for alias, number in one.aliases.items()}
+
+    def run(self, run_id: str) -> StoredRun:
+        """Return what is kept of a run.
+
+        Raises
+        ------
+        RegistryError
+            There is none.
+        """
+        return stored_run(self._get_run(run_id))
+
+    def children(self, run_id: str) -> list[StoredRun]:
+        """Return the runs whose parent this one is, the newest first."""
+        return self.runs({MLFLOW_PARENT_RUN_ID: run_id})
+
+    def runs(self, tags: Mapping[str, str] | None = None) -> list[StoredRun]:
+        """Return the runs that have all these tags, the newest first.
+
+        Raises
+        ------
+        RegistryError
+            A tag's name or value holds a quotation mark.
+        """
+        wanted = tags or {}
+        if any(re.search("['\"`]", text) for pair in wanted.items() for text in pair):
+            raise RegistryError(f"tags with quotation marks cannot be looked for: {dict(wanted)}")
+        asked = " and ".join(f"tags.`{key}` = '{value}'" for key, value in wanted.items())
+        found: list[StoredRun] = []
+        token: str | None = None
+        while token != "":
+            page = self._client.search_runs(
+                [self._experiment_id()],
+                filter_string=asked,
+                max_results=_PAGE,
+                order_by=["attributes.start_time DESC"],
+                page_token=token,
+            )
+            found += map(stored_run, page)
+            token = page.token or ""
+        return found
+
+    def artifact(self, run_id: str, path: str) -> bytes:
+        """Read one of a run's files, as `evaluation.json` or `figures/weights.png`.
+
+        Raises
+        ------
+        RegistryError
+            There is no such run or file.
+        """
+        self._get_run(run_id)
+        with tempfile.TemporaryDirectory() as temporary:
+            try:
+                found = self._client.download_artifacts(run_id, path, temporary)
+                return Path(found).read_bytes()
+            except (MlflowException, OSError):
+                raise RegistryError(f"run {run_id} keeps no file {path}") from None
+
+    def set_run_tag(self, run_id: str, key: str, value: str) -> None:
+        """Write a tag of a run."""
+        self._client.set_tag(run_id, key, value)
+
+    def environment(self) -> list[str]:
+        """Return the libraries in use that models depend on, as `name==version`."""
+        return environment()
+
     def metrics(self, run_id: str) -> dict[str, float]:
         """Return a run's metrics."""
         return dict(self._client.get_run(run_id).data.metrics)
@@ -183,6 +272,40 @@ class Registry:
         files = read_package(self.folder(version), version.tags.get(MANIFEST_TAG))
         return kind.model.from_files(files)
 
+    def _get_run(self, run_id: str) -> MlflowRun:
+        try:
+            return self._client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code not in _UNKNOWN:
+                raise
+            raise RegistryError(f"there is no run {run_id}: see `bondhu train`") from None
+
+    def _describe(self, run: Run, run_id: str) -> None:
+        """Write all that a run is but its model."""
+        client = self._client
+        tags = _origin(run) | dict(run.tags)
+        if CODE_TAG in tags:
+            tags[MLFLOW_GIT_COMMIT] = tags[CODE_TAG].removesuffix("-dirty")
+        if run.parent is not None:
+            tags[MLFLOW_PARENT_RUN_ID] = run.parent
+        client.log_batch(
+            run_id,
+            metrics=[Metric(k, float(v), _ms(run), 0) for k, v in run.metrics.items()],
+            params=[Param(k, str(v)) for k, v in run.params.items()],
+            tags=[RunTag(k, v) for k, v in tags.items()],
+        )
+        if run.data is not None:
+            client.log_inputs(run_id, [_dataset(*run.data)])
+        files = {f"figures/{name}": png for name, png in run.figures.items()} | dict(run.files)
+        if not files:
+            return
+        with tempfile.TemporaryDirectory() as temporary:
+            for name, content in files.items():
+                path = Path(temporary, name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            client.log_artifacts(run_id, temporary)
+
     def _create_model(self, name: str) -> None:
         try:
             self._client.create_registered_model(name)
@@ -197,7 +320,7 @@ class Registry:
         try:
             local = (self._artifact_root / EXPERIMENT).as_uri()
             # A tracking server has a place of its own for artifacts.
-            location = None if _is_server(self._tracking_uri) else local
+            location = None if is_server(self._tracking_uri) else local
             return str(self._client.create_experiment(EXPERIMENT, artifact_location=location))
         except MlflowException as error:
             if error.error_code != _EXISTS:
@@ -220,28 +343,12 @@ class Registry:
             self._client.set_terminated(run_id, status, end_time=ended)
 
 
-def _save(kind: ModelKind[M], model: M, temporary: Path) -> tuple[Path, str]:
-    """Write the model's folder; return it with the manifest's sha256."""
-    package = temporary / kind.name
-    package.mkdir()
-    manifest = write_package(package, model.to_files())
-    saved = temporary / "model"
-    example = kind.example(model)
-    mlflow.pyfunc.save_model(
-        str(saved),
-        loader_module=kind.flavour,
-        data_path=str(package),
-        signature=infer_signature(example, kind.predictor(model).predict(example)),
-        input_example=example,
-        pip_requirements=["mlflow", "numpy", "pandas"],
-    )
-    # MLflow would keep them in data/NAME; their place should not depend on the model's name.
-    (saved / "data" / kind.name).rename(saved / FILES)
-    (saved / "data").rmdir()
-    described = Model.load(str(saved))
-    described.flavors[mlflow.pyfunc.FLAVOR_NAME][mlflow.pyfunc.DATA] = FILES
-    described.save(str(saved / "MLmodel"))
-    return saved, manifest
+def _origin(run: Run) -> dict[str, str]:
+    """Return what a version came from, as tags: code, data, seed and how long it took."""
+    origin = {key: run.tags[key] for key in (CODE_TAG, DATA_TAG) if key in run.tags}
+    if SEED in run.params:
+        origin[SEED] = str(run.params[SEED])
+    return origin | {SECONDS: f"{run.seconds:.1f}"}
 
 
 def _dataset(name: str, digest: str, window: str) -> DatasetInput:
@@ -258,29 +365,3 @@ def _version(found: ModelVersion) -> Version:
 def _ms(run: Run) -> int:
     """Return the run's start in milliseconds since 1970, 0 where it was not given."""
     return 0 if run.started_at is None else round(run.started_at.timestamp() * 1000)
-
-
-def _is_server(tracking_uri: str) -> bool:
-    return urlsplit(tracking_uri).scheme in {"http", "https"}
-
-
-def _check(tracking_uri: str) -> None:
-    """Refuse a database that does not answer: MLflow would try again for 100 s."""
-    if _is_server(tracking_uri):
-        return
-    try:
-        engine = sa.create_engine(tracking_uri, poolclass=sa.NullPool)
-        engine.connect().close()
-    except (ArgumentError, OperationalError) as error:
-        reason = str(error.orig if isinstance(error, OperationalError) else error).splitlines()[0]
-        raise RegistryError(
-            f"MLflow's database cannot be used ({reason}): check MLFLOW_TRACKING_URI"
-        ) from None
-
-
-def _quieten() -> None:
-    """Keep MLflow from reporting home, and its loggers from reporting every step."""
-    MLFLOW_DISABLE_TELEMETRY.set(True)  # type: ignore[no-untyped-call]
-    set_telemetry_client()  # type: ignore[no-untyped-call]
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
