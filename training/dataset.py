@@ -34,7 +34,6 @@ from training.holdout import (
 )
 from training.profiles import Facts, profile_of, read_facts
 
-
 MOST_FIT, MOST_TEST = 2_000, 1_000
 """Listeners that fit weights and that test them: a sample of them says as much, to within the
 intervals that are reported with n, and a night's time does not grow with how many there are."""

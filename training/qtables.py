@@ -111,9 +111,7 @@ def train_qtable(
     table, used = consolidate(engine, now=now, half_life_days=half_life_days, spread=spread)
     champion = registry.champion(QTABLE)
     baseline = registry.load(KIND, champion.number) if champion else QTable()
-    gain, tested = gain_of(
-        engine, baseline, now=now, half_life_days=half_life_days, spread=spread
-    )
+    gain, tested = gain_of(engine, baseline, now=now, half_life_days=half_life_days, spread=spread)
     curve = learning_curve(engine, first, now=now, half_life_days=half_life_days, rows=rows)
     seconds = timer() - began
     files = table.to_files()

@@ -39,8 +39,8 @@ _FEEDBACK = sa.text(
                n / :listeners + 1 AS episode,
                'generated-track-' || lpad(floor(:tracks * power(random(), 2.5))::int::text, 7, '0')
                    AS track_id,
-               (ARRAY['play', 'skip', 'like', 'play', 'dislike', 'play'])[1 + floor(6 * random())::int]
-                   AS kind,
+               (ARRAY['play', 'skip', 'like', 'play', 'dislike', 'play'])
+                   [1 + floor(6 * random())::int] AS kind,
                CAST(:until AS timestamptz) - interval '1 year'
                    * (1 - n::float8 / CAST(:n AS bigint)) - interval '1 hour' AS at
         FROM generate_series(0, CAST(:n AS bigint) - 1) AS n
