@@ -10,7 +10,7 @@ from recommender.cold_start import Stage
 from recommender.tracks import UNKNOWN_DATE, Catalogue, build_tracks
 from training.catalogue import load_trainable_catalogue
 from training.choices import best_known, choices_of
-from training.dataset import Dataset, Holdout, hold_out, read_dataset, visible
+from training.dataset import Dataset, Holdout, hold_out, read_dataset, sampled, visible
 from training.errors import NothingTrainableError
 from training.histories import ArtistCount, History, Play, read_histories
 from training.holdout import held_out_count
@@ -255,3 +255,19 @@ def test_two_tracks_of_an_artist_are_best_known() -> None:
     ids = np.array([b"a", b"b", b"c", b"d", b"e"])
     catalogue = Catalogue(ids, tracks, np.array([b"x", b"y"]), [()] * 5)
     assert best_known(catalogue).tolist() == [False, True, False, True, True]
+
+
+def test_a_sample_is_drawn_by_hash_and_keeps_its_order() -> None:
+    everybody = [
+        Holdout(History(f"user{n:03}", [], [], {}), frozenset(), frozenset(), None)
+        for n in range(300)
+    ]
+    drawn = sampled(everybody, 100, seed=7)
+    ids = [holdout.history.user_id for holdout in drawn]
+    assert len(ids) == 100
+    assert ids == sorted(ids)
+    assert ids != [holdout.history.user_id for holdout in everybody[:100]]
+    # Whoever is drawn of fewer listeners is not lost by who else joins, but for a lower line.
+    fewer = {h.history.user_id for h in sampled(everybody[:200], 100, seed=7)}
+    assert set(ids) & {f"user{n:03}" for n in range(200)} <= fewer
+    assert sampled(everybody, 300, seed=7) == everybody
