@@ -21,9 +21,6 @@ MODELS = {
 EARLY = {"colisten": "promote_colisten"}
 """Model -> the step that decides on it ahead of the others."""
 
-SCORER = "scorer"
-"""Whose weights rest on components that training works out: a mismatch speaks against it."""
-
 NOTHING_BETTER = frozenset({"gain", "effective_n", "evidence"})
 """Gates that say only that nothing better was shown; any other one asks for a look."""
 DATA = "data"
@@ -34,14 +31,8 @@ PROMOTION = "promotion"
 
 
 def evaluate(night: Night) -> Outcome:
-    """Return model -> version, champion before, and the run's figures that have an interval.
-
-    `mismatch` -> how far training can work out again what was served in the week before.
-    """
-    from training.mismatch import mismatch  # noqa: PLC0415 - imports models
-
-    live = mismatch(night.environment.engine, night.registry, now=night.as_of)
-    found: Outcome = {"mismatch": live.metrics() | {"message": str(live)} if live.lists else {}}
+    """Return model -> version, champion before, and the run's figures that have an interval."""
+    found: Outcome = {}
     for name, step in MODELS.items():
         trained = night.outcome(step)
         if "version" not in trained:
@@ -70,18 +61,13 @@ def promote(night: Night) -> Outcome:
 
 def promote_one(night: Night, name: str) -> Outcome:
     """Return a model's version, whether it was promoted, by which gate it was declined, and why."""
-    from training.mismatch import MARGIN  # noqa: PLC0415 - imports models
-
     trained = night.outcome(MODELS[name])
     if "version" not in trained:
         return {"promoted": False, "gate": None, "message": trained.get("skipped", "")}
     version = night.registry.version(name, trained["version"])
     broken = night.outcome("watch").get("broken", [])
-    mismatched = night.outcome("evaluate").get("mismatch", {}) if name == SCORER else {}
     if broken:
-        decision = _declined(version, DATA, "; ".join(broken))
-    elif mismatched and mismatched["train_serve_mismatch"] > MARGIN:
-        decision = _declined(version, "mismatch", mismatched["message"])
+        decision = _declined(version, broken)
     else:
         decision = _standing(night, version) or _decide(night, version)
     return {
@@ -92,10 +78,10 @@ def promote_one(night: Night, name: str) -> Outcome:
     }
 
 
-def _declined(version: "Version", gate: str, why: str) -> "Decision":
+def _declined(version: "Version", broken: list[str]) -> "Decision":
     from training.promotion import Decision  # noqa: PLC0415 - with the registry
 
-    return Decision(False, gate, f"{version} declined by gate {gate}: {why}")
+    return Decision(False, DATA, f"{version} declined by gate {DATA}: {'; '.join(broken)}")
 
 
 def _decide(night: Night, version: "Version") -> "Decision":

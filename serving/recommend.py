@@ -152,6 +152,8 @@ class Recommender:
     def _q_state(
         self, connection: sa.Connection, user_id: str, stands: Standing
     ) -> interactions.QState:
+        if stands.seq == 0:  # never said anything: there is nothing to ask for
+            return interactions.QState(own={})
         q = self._cache.q_state(user_id)
         if q is None or q.seq != stands.seq:  # Redis was emptied, or missed an event
             q = interactions.q_state(connection, user_id)
