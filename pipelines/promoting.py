@@ -21,7 +21,9 @@ MODELS = {
 EARLY = {"colisten": "promote_colisten"}
 """Model -> the step that decides on it ahead of the others."""
 
-NOTHING_BETTER = frozenset({"gain", "effective_n", "evidence"})
+OLDER = "older"
+"""The gate of a night of the past, caught up after later ones."""
+NOTHING_BETTER = frozenset({"gain", "effective_n", "evidence", OLDER})
 """Gates that say only that nothing better was shown; any other one asks for a look."""
 DATA = "data"
 """The gate of a day whose data is broken."""
@@ -67,7 +69,9 @@ def promote_one(night: Night, name: str) -> Outcome:
     version = night.registry.version(name, trained["version"])
     broken = night.outcome("watch").get("broken", [])
     if broken:
-        decision = _declined(version, broken)
+        decision = _declined(version, DATA, "; ".join(broken))
+    elif later := _fitted_later(night, version):
+        decision = _declined(version, OLDER, f"{later} was fitted as of a later moment")
     else:
         decision = _standing(night, version) or _decide(night, version)
     return {
@@ -78,10 +82,24 @@ def promote_one(night: Night, name: str) -> Outcome:
     }
 
 
-def _declined(version: "Version", broken: list[str]) -> "Decision":
+def _declined(version: "Version", gate: str, why: str) -> "Decision":
     from training.promotion import Decision  # noqa: PLC0415 - with the registry
 
-    return Decision(False, DATA, f"{version} declined by gate {DATA}: {'; '.join(broken)}")
+    return Decision(False, gate, f"{version} declined by gate {gate}: {why}")
+
+
+def _fitted_later(night: Night, version: "Version") -> "Version | None":
+    """Return the champion, if it knows what came in after this night.
+
+    A night of the past may not take its place. The prior, set by hand, knows nothing.
+    """
+    from training.runs import BY_HAND, FITTED_FROM_TAG  # noqa: PLC0415 - with the registry
+
+    champion = night.registry.champion(version.name)
+    if champion is None or champion.tags.get(FITTED_FROM_TAG) == BY_HAND:
+        return None
+    fitted_at = night.registry.run(champion.run_id).started_at
+    return champion if fitted_at is not None and fitted_at > night.as_of else None
 
 
 def _decide(night: Night, version: "Version") -> "Decision":
