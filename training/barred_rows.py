@@ -8,6 +8,7 @@ same way before a barred row gets through.
 import sqlalchemy as sa
 
 from training.dataset import Dataset
+from training.impressions import Impressions
 
 BARRED_ROWS_USED = "barred_rows_used"
 """Metric: how many there were."""
@@ -25,14 +26,34 @@ _COUNTS = sa.text(
     FROM artist_plays GROUP BY user_id, artist_key HAVING bool_or(NOT trainable)
     """
 )
+_IMPRESSIONS_LEFT = sa.text(
+    """
+    SELECT count(*) FROM music_recommendations r
+    WHERE r.user_id = ANY(:users)
+      AND (CAST(:since AS timestamptz) IS NULL OR r.created_at >= :since)
+      AND r.created_at <= CAST(:until AS timestamptz) - make_interval(days => :days)
+      AND r.track_id NOT IN (SELECT track_id FROM tracks WHERE NOT trainable)
+      AND r.track_id NOT IN (SELECT track_id FROM audio_features
+                             WHERE NOT trainable AND NOT estimated)
+      AND r.user_id NOT IN (SELECT user_id FROM plays WHERE NOT trainable)
+      AND r.user_id NOT IN (SELECT user_id FROM artist_plays WHERE NOT trainable)
+      AND NOT EXISTS (SELECT FROM music_interactions i
+                      WHERE NOT i.trainable AND i.user_id = r.user_id
+                        AND i.recommendation_id = r.recommendation_id
+                        AND i.track_id = r.track_id AND i.received_at > r.created_at
+                        AND i.received_at <= r.created_at + make_interval(days => :days))
+    """
+)
 _TRACKS = sa.text("SELECT source, track_id FROM tracks WHERE NOT trainable")
 
 
-def barred_rows_used(engine: sa.Engine, dataset: Dataset) -> dict[str, int]:
+def barred_rows_used(
+    engine: sa.Engine, dataset: Dataset, impressions: Impressions | None = None
+) -> dict[str, int]:
     """Return 'table from source' -> rows that were used although they may not be trained on.
 
     Empty for every honest run. A count per artist is used where more was read than the trainable
-    rows hold.
+    rows hold; impressions where more were read than rows of their window that nothing bars.
     """
     plays = {
         (one.user_id, play.track_id, play.played_at)
@@ -52,6 +73,11 @@ def barred_rows_used(engine: sa.Engine, dataset: Dataset) -> dict[str, int]:
             is_used = counts.get((user_id, artist), 0) > allowed
             _count(used, f"artist_plays from {source}", is_used)
         barred = connection.execute(_TRACKS).all()
+        if impressions is not None and impressions.asked:
+            asked = {**impressions.asked, "users": list(impressions.users)}
+            left = connection.execute(_IMPRESSIONS_LEFT, asked).scalar_one()
+            if len(impressions) > left:
+                used["impressions"] = len(impressions) - left
     rows = dataset.catalogue.rows_of([track_id for _, track_id in barred])
     for (source, _), row in zip(barred, rows.tolist(), strict=True):
         _count(used, f"tracks from {source}", row >= 0)

@@ -8,7 +8,7 @@ before `until` are left out, so that the same window read later gives the same r
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import numpy as np
@@ -103,6 +103,8 @@ class Impressions:
         Of the rows used. Of the rewards, whether they are above 0: retention may remove skips.
     window
         The first and the last day of what was shown.
+    asked
+        The parameters of the query.
     """
 
     components: FloatArray
@@ -117,6 +119,7 @@ class Impressions:
     refused: Mapping[str, int]
     sha256: str
     window: tuple[str, str]
+    asked: Mapping[str, object] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return n."""
@@ -206,6 +209,7 @@ def read_impressions(
         refused=dict(sorted(refused.items())),
         sha256=digest.hexdigest(),
         window=_window(days),
+        asked=asked,
     )
 
 

@@ -100,7 +100,7 @@ def train_scorer(
     evidence_from
         What the weights are fitted to.
     since, until
-        The data window: plays and impressions from then on and up to then. None: no bound; for
+        The data window: plays and impressions from then on and before then. None: no bound; for
         impressions, `now`.
     progress
         Gets one line before each step.
@@ -162,7 +162,7 @@ def train_scorer(
     off_policy = off_policy_metrics(
         impressions, impressions.of(lambda user: is_test(user, seed)), scorer, served
     )
-    barred = barred_rows_used(engine, dataset)
+    barred = barred_rows_used(engine, dataset, used)
     say("registering the version")
     seconds = timer() - began
     digest = sha256(scorer.to_json().encode())

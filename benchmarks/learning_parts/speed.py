@@ -60,6 +60,7 @@ _FILL = sa.text(
 
 @contextmanager
 def servers() -> Iterator[tuple[sa.Engine, str, str]]:
+    """Lend an engine on a fresh database, Redis's address, and the database's."""
     with (
         tempfile.TemporaryDirectory() as home,
         open_servers(

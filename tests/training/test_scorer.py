@@ -17,6 +17,8 @@ from recommender.cold_start import Stage
 from recommender.components import KEYS
 from recommender.scoring import PRIOR
 from training import histories, leaks
+from training import impressions as impressions_module
+from training.barred_rows import barred_rows_used
 from training.choices import choices_of
 from training.comparison import comparison_of
 from training.comparison_page import page_of
@@ -25,6 +27,7 @@ from training.evaluation import GAIN
 from training.fitting import Evidence
 from training.gates import Margins
 from training.histories import ArtistCount, History, Play, read_histories
+from training.impressions import read_impressions
 from training.profiles import profile_of
 from training.promotion import history, promote, rollback
 from training.reproduction import reproduce
@@ -224,6 +227,24 @@ def test_impressions_teach_what_histories_do_not(
         assert run.scorer.weights[stage] == other.scorer.weights[stage]
     learned, before = (r.scorer.weights[Stage.WEEK_1]["novelty"] for r in (run, other))
     assert learned > before + 0.3
+
+
+def test_an_impression_that_may_not_be_trained_on_is_caught(
+    engine: sa.Engine, world: "World", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planted: the query of impressions bars nothing any more."""
+    world.plant(follows="popularity", listeners=20)
+    world.add_artist(70, np.full(7, 0.5), 50, source="spotify", trainable=False)
+    log = Log(engine)
+    log.show("user000", START, (1, 70, 3))
+    dataset = read_dataset(engine, seed=7)
+    honest = read_impressions(engine, until=NOW)
+    assert len(honest) == 2
+    assert barred_rows_used(engine, dataset, honest) == {}
+    unguarded = str(impressions_module._ROWS).replace("NOT t.trainable", "false")
+    monkeypatch.setattr(impressions_module, "_ROWS", sa.text(unguarded))
+    careless = read_impressions(engine, until=NOW)
+    assert barred_rows_used(engine, dataset, careless) == {"impressions": 1}
 
 
 def test_a_window_is_kept_to(engine: sa.Engine, world: "World") -> None:
