@@ -156,10 +156,10 @@ def test_a_leaking_feature_is_caught(
 def test_a_row_that_may_not_be_trained_on_is_caught(
     engine: sa.Engine, world: "World", registry: "Registry", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Planted: the query of counts has lost its WHERE."""
+    """Planted: the query of counts no longer asks what is trainable."""
     world.plant(follows="popularity", listeners=120)
     world.count_plays("user000", 59, 9, source="withheld", trainable=False)
-    unguarded = str(histories._ARTIST_PLAYS).replace("WHERE trainable", "")
+    unguarded = str(histories._ARTIST_PLAYS).replace("WHERE trainable", "WHERE true")
     monkeypatch.setattr(histories, "_ARTIST_PLAYS", sa.text(unguarded))
     trained = train_scorer(engine, registry, seed=7, now=NOW)
     decision = promote(registry, SCORER, trained.version)
