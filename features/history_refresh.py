@@ -54,6 +54,9 @@ class Refreshed:
         What else was not to be had -> why.
     not_before
         When postponed work is taken up again.
+    recommended
+        Ids of the tracks that Spotify recommends, best first; None where it was not asked or did
+        not say.
     """
 
     state: State
@@ -61,6 +64,7 @@ class Refreshed:
     message: str = ""
     without: Mapping[str, str] = field(default_factory=dict)
     not_before: datetime | None = None
+    recommended: Sequence[str] | None = None
 
 
 def refresh(
@@ -90,15 +94,16 @@ def refresh(
         return Refreshed(State.NOT_CONFIGURED, _nothing(), str(error))
     except NeedsReauthError as error:
         return Refreshed(State.NEEDS_REAUTH, _nothing(), str(error))
+    recommended = [track.track_id for track in collected.recommended] or None
     if "recent_plays" not in collected.without and collected.limited_until is None:
-        return Refreshed(State.FRESH, report, without=collected.without)
+        return Refreshed(State.FRESH, report, without=collected.without, recommended=recommended)
     not_before = collected.limited_until or now + TRY_AGAIN_AFTER
     reason = next(iter(collected.without.values()))
     with engine.begin() as connection:
         postponed.put_off(
             connection, user_id, postponed.HISTORY, not_before=not_before, reason=reason
         )
-    return Refreshed(State.POSTPONED, report, reason, collected.without, not_before)
+    return Refreshed(State.POSTPONED, report, reason, collected.without, not_before, recommended)
 
 
 def due(engine: sa.Engine, *, now: datetime) -> list[str]:

@@ -68,13 +68,15 @@ def _queries(
             ORDER BY max(i.seq) DESC LIMIT {LIKED_TRACKS}
             """  # noqa: S608 - constants of this module
         ),
+        # Cut first: a join of all artists' sounds would be read for fifty of them.
         top_artists=sa.text(
             f"""
-            SELECT a.category, sum(p.play_count)::bigint, {_AUDIO}
-            FROM artist_plays p LEFT JOIN artist_audio_features a USING (artist_key)
-            WHERE p.user_id = :user_id AND {counts}
-            GROUP BY p.artist_key, a.category, {_AUDIO}
-            ORDER BY sum(p.play_count) DESC, p.artist_key LIMIT {HISTORY_ARTISTS}
+            SELECT a.category, p.n, {_AUDIO}
+            FROM (SELECT artist_key, sum(play_count)::bigint AS n FROM artist_plays
+                  WHERE user_id = :user_id AND {counts}
+                  GROUP BY artist_key ORDER BY n DESC, artist_key LIMIT {HISTORY_ARTISTS}) p
+            LEFT JOIN artist_audio_features a USING (artist_key)
+            ORDER BY p.n DESC, p.artist_key
             """  # noqa: S608 - constants of this module
         ),
         known=sa.text(

@@ -57,8 +57,10 @@ class Collected:
 
     Attributes
     ----------
+    recommended
+        Tracks near the listener's top tracks.
     candidates
-        Recommended tracks and new releases.
+        These and new releases.
     without
         What was not to be had -> why, in a sentence.
     limited_until
@@ -70,6 +72,7 @@ class Collected:
     genres: Mapping[str, float]
     artist_genres: Mapping[str, tuple[str, ...]]
     audio: Mapping[str, AudioValues]
+    recommended: Sequence[SourceTrack]
     candidates: Sequence[SourceTrack]
     without: Mapping[str, str]
     limited_until: datetime | None
@@ -117,14 +120,14 @@ def collect_data(
     history = tried("recent_plays", lambda: agent.recent_plays(after=after), History([]))
     top = tried("top_tracks", agent.top_tracks, no_tracks)
     genres = tried("genres", agent.genre_distribution, no_shares)
-    candidates: list[SourceTrack] = []
+    recommended, candidates = no_tracks, list[SourceTrack]()
     if with_candidates:
         seeds = [track.track_id for track in top[:SEEDS]]
         if seeds:
-            near = tried(
+            recommended = tried(
                 "recommendations", lambda: agent.recommendations(seed_tracks=seeds), no_tracks
             )
-            candidates += near
+        candidates += recommended
         candidates += tried("new_releases", agent.new_releases, no_tracks)
     tracks = {t.track_id: t for t in (*(p.track for p in history.plays), *top, *candidates)}
     artists = list(dict.fromkeys(a for t in tracks.values() for a in t.artist_ids[:1]))
@@ -132,5 +135,13 @@ def collect_data(
     wanted = lacks_audio(list(tracks))
     audio = tried("audio_features", lambda: agent.audio_features(wanted), no_audio)
     return Collected(
-        history, top, genres, artist_genres, audio, candidates, without, max(limits, default=None)
+        history=history,
+        top_tracks=top,
+        genres=genres,
+        artist_genres=artist_genres,
+        audio=audio,
+        recommended=recommended,
+        candidates=candidates,
+        without=without,
+        limited_until=max(limits, default=None),
     )

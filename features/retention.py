@@ -1,4 +1,4 @@
-"""What may be forgotten: lists that expired, and skips that a snapshot of the Q-table holds.
+"""What may be forgotten: expired lists, old samples, skips that a snapshot of the Q-table holds.
 
 Plays, likes and dislikes have no snapshot that says what they say: they stay. So does every event
 that replay may still draw from, and every impression, which evaluation reads.
@@ -12,7 +12,11 @@ import sqlalchemy as sa
 from recommender.replay import BUFFER_SIZE
 from recommender.rewards import Feedback
 
+SAMPLE_DAYS = 30
+"""How long sampled components stay: a comparison looks at the last days only."""
+
 _LISTS = sa.text("SELECT clean_expired_recommendations()")
+_SAMPLES = sa.text("DELETE FROM component_samples WHERE moment < :before")
 # The oldest snapshot that is kept, so that whoever goes back to it loses nothing either.
 _COVERED = sa.text(
     """
@@ -49,7 +53,7 @@ class Cleaned:
 def clean(
     engine: sa.Engine, *, retention_days: int | None, now: datetime, buffer: int = BUFFER_SIZE
 ) -> Cleaned:
-    """Remove expired lists, and old skips that a snapshot covers, in one transaction.
+    """Remove expired lists, samples of 30 days ago, and old skips that a snapshot covers, at once.
 
     Parameters
     ----------
@@ -60,6 +64,7 @@ def clean(
     """
     with engine.begin() as connection:
         lists = int(connection.execute(_LISTS).scalar_one())
+        connection.execute(_SAMPLES, {"before": now - timedelta(days=SAMPLE_DAYS)})
         if retention_days is None:
             return Cleaned(lists, 0)
         asked = {

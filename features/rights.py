@@ -43,11 +43,10 @@ _QUARANTINE_OF = sa.text(
     """  # noqa: S608 - a constant of this module
 )
 _DELETE_QUARANTINE = sa.text(f"DELETE FROM quarantine q USING imports i {_OF_LISTENER}")  # noqa: S608
-_FIRST_SEQ = sa.text("SELECT min(seq) FROM music_interactions WHERE user_id = :user_id")
 _RECEIPT = sa.text(
     """
-    INSERT INTO deletions (receipt_id, deleted_at, requested_by, deleted, from_seq)
-    VALUES (:receipt_id, :deleted_at, :requested_by, CAST(:deleted AS jsonb), :from_seq)
+    INSERT INTO deletions (receipt_id, deleted_at, requested_by, deleted)
+    VALUES (:receipt_id, :deleted_at, :requested_by, CAST(:deleted AS jsonb))
     """
 )
 
@@ -76,19 +75,14 @@ def export_tables(connection: sa.Connection, user_id: str) -> bytes:
     return ("{" + ",".join(parts) + "}").encode()
 
 
-def delete_rows(connection: sa.Connection, user_id: str) -> tuple[dict[str, int], int | None]:
+def delete_rows(connection: sa.Connection, user_id: str) -> dict[str, int]:
     """Delete every row about a listener, after what is being written about them.
 
     Returns
     -------
-    deleted
-        Table -> rows, tables without any left out.
-    from_seq
-        The number of their first event, None where there was none: what was made from the log from
-        there on has to be made anew.
+    Table -> rows, tables without any left out.
     """
     lock(connection, user_id)
-    from_seq = connection.scalar(_FIRST_SEQ, {"user_id": user_id})
     tables = _tables(connection)
     deleted = {}
     for table in tables:
@@ -100,7 +94,7 @@ def delete_rows(connection: sa.Connection, user_id: str) -> tuple[dict[str, int]
         gone = sa.text(f"DELETE FROM {table} WHERE user_id = :user_id")  # noqa: S608
         connection.execute(gone, {"user_id": user_id})
     deleted["quarantine"] = connection.execute(_DELETE_QUARANTINE, {"user_id": user_id}).rowcount
-    return {table: n for table, n in deleted.items() if n}, from_seq
+    return {table: n for table, n in deleted.items() if n}
 
 
 def store_receipt(
@@ -110,7 +104,6 @@ def store_receipt(
     *,
     now: datetime,
     requested_by: str,
-    from_seq: int | None,
 ) -> None:
     """Keep what was deleted where, without saying of whom.
 
@@ -126,7 +119,6 @@ def store_receipt(
             "deleted_at": now,
             "requested_by": requested_by,
             "deleted": msgspec.json.encode(deleted).decode(),
-            "from_seq": from_seq,
         },
     )
 

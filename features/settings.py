@@ -57,6 +57,7 @@ class Settings(BaseSettings):
 
     bondhu_challenger_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     bondhu_shadow_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    bondhu_sample_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.01
 
     bondhu_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     otel_exporter_otlp_endpoint: Annotated[str, Field(pattern="^https?://")] | None = None

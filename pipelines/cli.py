@@ -13,6 +13,7 @@ from features.settings import SettingsError
 from features.sources.errors import SourceError
 from pipelines.commands import (
     doctor,
+    evaluate,
     experiments,
     features,
     imports,
@@ -42,6 +43,7 @@ app.add_typer(search.app, name="search")
 for command in (
     servers.up,
     servers.down,
+    evaluate.evaluate,
     models.promote,
     models.rollback,
     models.promotions,

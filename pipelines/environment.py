@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from features.database import check, connect, mlflow_uri
 from features.migrations import migrate
-from features.settings import ROOT, Settings
+from features.settings import ROOT, Settings, SettingsError
 from pipelines.servers import Endpoints, open_servers
 from pipelines.servers.folders import private_folder
 
@@ -79,6 +79,22 @@ def open_environment(settings: Settings) -> Iterator[Environment]:
             )
         finally:
             engine.dispose()
+
+
+def check_who_may_call(settings: Settings) -> None:
+    """Fail where nothing says who may call: the development secret is for the demo alone.
+
+    Raises
+    ------
+    SettingsError
+        Neither BONDHU_JWT_SECRET nor SUPABASE_URL is set.
+    """
+    if settings.bondhu_jwt_secret is None and settings.supabase_url is None:
+        raise SettingsError(
+            "neither BONDHU_JWT_SECRET nor SUPABASE_URL is set, so that nobody could call: make a"
+            " secret with export BONDHU_JWT_SECRET="
+            "$(python3 -c 'import secrets; print(secrets.token_urlsafe(48))')"
+        )
 
 
 def development_secret(home: Path) -> str:

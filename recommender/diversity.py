@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from recommender.audio import NEUTRAL, AudioArray, FloatArray, cosine
+from recommender.tracks import IndexArray
 
 UNLIKENESS, NEW_IN_LIST = 0.7, 0.3
 
@@ -31,3 +32,28 @@ def pairwise_similarity(audio: AudioArray) -> AudioArray:
     # Rounding may leave 1e-7 above 1; a pass over n x n to cut it costs as much as the product.
     similarity: AudioArray = unit @ unit.T
     return similarity
+
+
+def diversity_in_order(audio: AudioArray, artist: IndexArray) -> FloatArray:
+    """Return (n,) the diversity that each track of a list had when it was chosen, first to last.
+
+    Parameters
+    ----------
+    audio
+        (n, features) of the list's tracks, in its order.
+    artist
+        (n,) their artists.
+
+    Examples
+    --------
+    The second track is another artist's and sounds the same, the third is the first's again:
+
+    >>> from recommender.audio import FEATURES
+    >>> alike = np.full((3, len(FEATURES)), 0.5, dtype=np.float32)
+    >>> diversity_in_order(alike, np.array([7, 8, 7])).round(2)
+    array([1. , 0.3, 0. ])
+    """
+    above = np.tril(pairwise_similarity(audio).astype(np.float64), k=-1).sum(axis=1)
+    likeness = np.minimum(1.0, above / np.maximum(1, np.arange(len(artist))))
+    _, first = np.unique(artist, return_index=True)
+    return diversity(likeness, np.isin(np.arange(len(artist)), first))

@@ -142,6 +142,11 @@ class Catalogue:
         return rows
 
     @cached_property
+    def canonical_tracks(self) -> Tracks:
+        """The columns of `canonical`: kept, since every list from a small catalogue judges them."""
+        return self.tracks.take(self.canonical)
+
+    @cached_property
     def is_canonical(self) -> NDArray[np.bool_]:
         """(n,), True for the rows of `canonical`."""
         is_canonical = np.zeros(len(self), dtype=np.bool_)

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from serving.acting import ActingLog
 from serving.auth import USER_HEADER, Authenticator, Caller
 from serving.cache import AsyncEdgeCache
+from serving.headers import header
 from serving.metrics import LIMITED
 from serving.problems import ServiceProblem
 from serving.rate_limit import LocalLimit
@@ -47,7 +48,7 @@ class Admission:
     async def who(self, request: Request) -> Caller:
         """Return who calls and for whom; a backend that acts for a listener is written down."""
         caller = await self._authenticator.authenticate(
-            request.headers.get("authorization"), request.headers.get(USER_HEADER)
+            header(request.scope, b"authorization"), header(request.scope, USER_HEADER)
         )
         if caller.acting is not None:
             self._acting.add(caller.acting, caller.user_id, request.url.path)

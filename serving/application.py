@@ -22,6 +22,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from features.assessments import active_scores, save_assessment
 from features.catalogue import build_id, load_catalogue
 from features.database import connect, mlflow_uri
+from features.redis_server import ask_whether_cluster
 from features.settings import Settings
 from features.users import ensure_user, revise, revised_since
 from recommender.questionnaires import Assessment
@@ -29,7 +30,7 @@ from serving.acting import ActingLog
 from serving.admission import Admission
 from serving.auth import Authenticator
 from serving.cache import LIST_SECONDS, AsyncEdgeCache, Cache
-from serving.connections import ask_whether_cluster, in_use
+from serving.connections import in_use
 from serving.feedback import CLOCKS_DIFFER, FeedbackLog, Received, check
 from serving.history import History, HistorySource
 from serving.journal import Journal
@@ -43,6 +44,7 @@ from serving.problems import ServiceProblem, unavailable
 from serving.query_times import measure_queries
 from serving.rate_limit import LocalLimit
 from serving.recommend import Recommender
+from serving.samples import ComponentSamples
 from serving.schemas import FeedbackResponse
 from serving.served import Served
 from serving.servings import Servings
@@ -158,8 +160,15 @@ class Application:
             min_entropy=settings.bondhu_min_entropy,
         )
         self.shadows = Shadows(self.loading_engine, ranking, now=now)
+        self.samples = ComponentSamples(self.loading_engine, share=settings.bondhu_sample_share)
         self.recommender = Recommender(
-            self.engine, self.cache, ranking, self.shadows, now=now, new_id=uuid.uuid4
+            self.engine,
+            self.cache,
+            ranking,
+            self.shadows,
+            self.samples,
+            now=now,
+            new_id=uuid.uuid4,
         )
         self.feedback_log = FeedbackLog(self.engine, self.cache, flush=self.servings.flush)
         self.journal = Journal(settings.home / "journal") if settings.bondhu_journal else None
@@ -272,6 +281,7 @@ class Application:
             self._reconcile()
             self._swap()
             self.shadows.work()
+            self.samples.flush()
         except (OperationalError, PoolTimeoutError) as error:
             DEGRADED.labels("postgres").inc()
             away.add("postgres_down")
@@ -315,6 +325,7 @@ class Application:
             "servings": len(self.servings),
             "acting": len(self.acting),
             "shadows": len(self.shadows),
+            "samples": len(self.samples),
         }
 
     def _reconcile(self) -> None:
@@ -404,6 +415,7 @@ class Application:
     def forget(self, user_id: str) -> None:
         """Let go of what this worker holds about a listener beside its stores."""
         self.acting.forget(user_id)
+        self.samples.forget(user_id)
         self.local_limit.forget(user_id)
 
     def _ended(self, refresher: "asyncio.Task[None]") -> None:

@@ -20,7 +20,7 @@ ISSUER = AUDIENCE = "bondhu"
 SUPABASE_AUDIENCE = "authenticated"
 SUPABASE_ALGORITHMS = ("ES256", "RS256", "EdDSA")
 LEEWAY_SECONDS = 30
-USER_HEADER = "x-bondhu-user"
+USER_HEADER = b"x-bondhu-user"
 LONGEST_USER_ID = 128
 LONGEST_TOKEN = 16_384
 TOKENS_KEPT = 10_000
@@ -44,9 +44,15 @@ class Caller:
 
 @dataclass(frozen=True)
 class _Holder:
-    """What a checked token says."""
+    """What a checked token says.
 
-    subject: str
+    Attributes
+    ----------
+    caller
+        Who calls with it, where they act for nobody else.
+    """
+
+    caller: Caller
     roles: frozenset[str]
     expires_at: float
 
@@ -135,14 +141,14 @@ class Authenticator:
         if holder is None or holder.expires_at + LEEWAY_SECONDS <= self._now():
             holder = await self._check(token)
         if acting_for is None:
-            return Caller(_id(holder.subject), "admin" in holder.roles)
+            return holder.caller
         if "service" not in holder.roles:
             raise ServiceProblem(403, "only a token with role service may send X-Bondhu-User")
         # A backend acts as the listener: what is the administrator's stays the administrator's.
         user_id = _header(acting_for)
         if not _is_id(user_id):
             raise ServiceProblem(422, "X-Bondhu-User: a listener's id has 1 to 128 characters")
-        return Caller(user_id, is_admin=False, acting=_id(holder.subject))
+        return Caller(user_id, is_admin=False, acting=holder.caller.user_id)
 
     async def _check(self, token: str) -> _Holder:
         self._known.pop(token, None)
@@ -156,7 +162,9 @@ class Authenticator:
             ) from None
         except KeysUnavailableError:
             raise unavailable("the key set that tokens are checked with") from None
-        holder = _Holder(claims["sub"], _roles(claims), float(claims["exp"]))
+        roles = _roles(claims)
+        caller = Caller(_id(claims["sub"]), "admin" in roles)
+        holder = _Holder(caller, roles, float(claims["exp"]))
         self._known[token] = holder
         if len(self._known) > TOKENS_KEPT:
             self._known.popitem(last=False)

@@ -12,6 +12,7 @@ that another release wrote and this one cannot read counts as absent.
 | 0 | turn:{user} | who computes a list for the listener now | 5 s |
 | 3 | profile:{user} | what is known of the listener | 30 min |
 | 3 | q:{user} | the Q-table and the log's number that it holds | 24 h |
+| 3 | near:{user} | the tracks that Spotify recommends | 6 h |
 """
 
 import hashlib
@@ -29,7 +30,9 @@ from redis.commands.core import Script
 
 from features.interactions import QState
 from features.listeners import Profile
+from features.redis_server import connect, tagged
 from serving.caches import (
+    API,
     KINDS,
     PROFILE_SECONDS,
     RECOMMENDATIONS,
@@ -39,7 +42,7 @@ from serving.caches import (
     glob,
     memory_bytes,
 )
-from serving.connections import connect, connect_cluster, tagged
+from serving.connections import connect_cluster
 from serving.metrics import DEGRADED
 from serving.pipe import Pipe, Word
 
@@ -356,6 +359,17 @@ class Cache:
         args: list[bytes | str | int] = [q.seq, msgspec.msgpack.encode(q), LIST_SECONDS]
         self._run(self._keep_q, USER_DATA.db, tagged("q", user_id), args)
 
+    def near(self, user_id: str) -> list[str]:
+        """Return the ids of the tracks that Spotify recommends to a listener, best first."""
+        key = tagged("near", user_id)
+        found = self._without(lambda: self.client(USER_DATA.db).get(key))
+        return self._decoded(found, list[str]) or []
+
+    def store_near(self, user_id: str, track_ids: Sequence[str]) -> None:
+        """Keep what Spotify recommends, as long as its answers."""
+        key, value = tagged("near", user_id), msgspec.msgpack.encode(list(track_ids))
+        self._without(lambda: self.client(USER_DATA.db).set(key, value, ex=API.seconds))
+
     def answers(self) -> bool:
         """Return whether Redis is there."""
         return bool(self._without(lambda: self.client(RECOMMENDATIONS.db).ping()))
@@ -375,7 +389,7 @@ class Cache:
         redis.RedisError
             Redis is away: nothing may be called deleted.
         """
-        pattern = "*" + glob(tagged("", user_id))
+        pattern = f"*{glob(tagged('', user_id))}*"
         return sum(drop(client, pattern) for client in self.databases)
 
     def keys_of(self, user_id: str) -> dict[str, int]:
@@ -386,7 +400,7 @@ class Cache:
         redis.RedisError
             Redis is away.
         """
-        pattern = "*" + glob(tagged("", user_id))
+        pattern = f"*{glob(tagged('', user_id))}*"
         return {
             key.decode(): int(client.ttl(key))
             for client in self.databases

@@ -37,7 +37,7 @@ class Kind:
 RECOMMENDATIONS = Kind("recommendations", 0, LIST_SECONDS, ("lists", "pools"))
 AUDIO_FEATURES = Kind("audio_features", 1, 7 * 24 * 3600, ("audio",))
 API = Kind("api", 2, 6 * 3600, ("api",))
-USER_DATA = Kind("user_data", 3, PROFILE_SECONDS, ("profile", "q"))
+USER_DATA = Kind("user_data", 3, PROFILE_SECONDS, ("profile", "q", "near"))
 KINDS = (RECOMMENDATIONS, AUDIO_FEATURES, API, USER_DATA)
 
 

@@ -77,7 +77,7 @@ def erase(
     cache.keys_of(user_id)  # Redis must be there before anything is gone
     told = journal.forget(user_id) if journal else 0
     with engine.begin() as connection:
-        rows, from_seq = delete_rows(connection, user_id)
+        rows = delete_rows(connection, user_id)
     keys = cache.forget(user_id)
     deleted = {"postgres": rows, "redis": {"keys": keys}, "journal": {"feedbacks": told}}
     receipt = DeletionReceipt(
@@ -90,6 +90,5 @@ def erase(
             deleted,
             now=now,
             requested_by=requested_by,
-            from_seq=from_seq,
         )
     return receipt

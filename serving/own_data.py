@@ -17,7 +17,7 @@ from serving import erasure
 from serving.admission import json_response
 from serving.application import Application
 from serving.listing import DEADLINE_SECONDS
-from serving.problems import unavailable
+from serving.problems import ServiceProblem, unavailable
 from serving.schemas import (
     DeletionReceipt,
     ExportResponse,
@@ -28,6 +28,9 @@ from serving.surface import Route
 
 EXPORT_SECONDS = 30.0
 """An export reads everything; it may take longer than a list."""
+
+SETTLE_SECONDS = 5.0
+"""How long a deletion waits for a refresh of the listener's history that is under way."""
 
 REFUSED = (401, 403, 413, 422, 429, 503)
 
@@ -98,6 +101,11 @@ class _OwnData:
         """POST /v1/me/delete."""
         caller, _ = await self._app.admission.read(request, NothingRequest)
         app, user_id = self._app, caller.user_id
+        # What a refresh stores after the deletion would make the listener anew.
+        if not await app.spotify.settled(user_id, seconds=SETTLE_SECONDS):
+            raise ServiceProblem(
+                503, "the history is being refreshed from Spotify", {"Retry-After": "20"}
+            )
         async with app.turns.turn(user_id, ""):  # after a list that is being computed
             receipt = await self._stored(
                 lambda: erasure.erase(

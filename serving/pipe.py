@@ -15,7 +15,7 @@ import hiredis
 import redis
 from redis.connection import parse_url
 
-from serving.connections import PATIENCE_SECONDS
+from features.redis_server import PATIENCE_SECONDS
 
 PAUSE_SECONDS = 0.25
 """After a failed attempt to connect: until then calls are told at once that Redis is away."""

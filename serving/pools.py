@@ -1,5 +1,8 @@
 """A pool: the candidates of a listener with their static components, kept for the next ranking."""
 
+import hashlib
+from collections.abc import Sequence
+
 import msgspec
 import numpy as np
 
@@ -54,10 +57,17 @@ def judge(
     return Pool(rows, places, evaluate(listener, catalogue.tracks.take(rows)))
 
 
-def basis(listener: Listener) -> str:
-    """Return what of a listener a pool depends on and feedback leaves alone."""
+def basis(listener: Listener, near: Sequence[str] = ()) -> str:
+    """Return what of a listener a pool depends on and feedback leaves alone.
+
+    Parameters
+    ----------
+    near
+        What an outside source recommends to them.
+    """
     traits = ",".join(f"{trait}={value:g}" for trait, value in sorted(listener.traits.items()))
-    return f"{listener.stage}|{traits}"
+    outside = hashlib.sha256("\x1f".join(near).encode()).hexdigest()[:16] if near else ""
+    return f"{listener.stage}|{traits}|{outside}"
 
 
 def unpack(value: bytes, basis: str) -> Pool | None:

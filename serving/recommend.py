@@ -5,7 +5,7 @@ never gets here (see api).
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -27,6 +27,7 @@ from serving.cache import Cache
 from serving.list_building import RankingSettings, build, excluded_rows
 from serving.lists import CacheResult, KeptList, PackedList, pack
 from serving.pools import Pool
+from serving.samples import ComponentSamples
 from serving.schemas import ListMetadata, RecommendedTrack, RecommendRequest
 from serving.served import Served
 from serving.shadow import Shadows, Unseen
@@ -43,6 +44,7 @@ class Recommender:
         cache: Cache,
         settings: RankingSettings,
         shadows: Shadows,
+        samples: ComponentSamples,
         *,
         now: Callable[[], datetime],
         new_id: Callable[[], UUID],
@@ -51,6 +53,7 @@ class Recommender:
         self._cache = cache
         self._settings = settings
         self._shadows = shadows
+        self._samples = samples
         self._now = now
         self._new_id = new_id
 
@@ -117,6 +120,7 @@ class Recommender:
             if shadow is not None:
                 self._shadows.offer(Unseen(shadow, profile, listener, pool, request, computed))
         if cached == "miss":
+            self._samples.offer(computed, served.catalogue.build_id)
             log.info(GENERATED_CANDIDATES, len(pool.rows), user_id)
         return packed, cached
 
@@ -148,6 +152,8 @@ class Recommender:
     def _q_state(
         self, connection: sa.Connection, user_id: str, stands: Standing
     ) -> interactions.QState:
+        if stands.seq == 0:  # never said anything: there is nothing to ask for
+            return interactions.QState(own={})
         q = self._cache.q_state(user_id)
         if q is None or q.seq != stands.seq:  # Redis was emptied, or missed an event
             q = interactions.q_state(connection, user_id)
@@ -163,18 +169,21 @@ class Recommender:
             rows = rows[rows >= 0]
             return pools.judge(catalogue, listener, rows, [Source.CALLER] * len(rows)), "miss"
         key = served.cache_key(request)
-        basis = pools.basis(listener)
+        near = self._cache.near(user_id)
+        basis = pools.basis(listener, near)
         if not request.force_refresh and (found := self._cache.pool(user_id, key)):
             pool = pools.unpack(found, basis)
             if pool is not None:
                 return pool, "rerank"
+        within = _rows_of_genre(catalogue, request.genre)
         rows, sources = propose(
             catalogue,
             listener,
             size=self._settings.candidates,
-            within=_rows_of_genre(catalogue, request.genre),
+            within=within,
             excluded=excluded_rows(listener, self._settings),
             index=served.index,
+            spotify=_rows_within(catalogue, near, within) if near else None,
         )
         pool = pools.judge(catalogue, listener, rows, sources)
         self._cache.store_pool(user_id, key, pool.pack(basis))
@@ -193,6 +202,15 @@ def _second_level(
         tracks=msgspec.convert(tracks, list[RecommendedTrack]),
         metadata=msgspec.convert(metadata, ListMetadata),
     )
+
+
+def _rows_within(
+    catalogue: Catalogue, track_ids: Sequence[str], within: IndexArray | None
+) -> IndexArray:
+    """Return the rows of these tracks, those that the catalogue does not have left out."""
+    rows = catalogue.rows_of(track_ids)
+    rows = rows[rows >= 0]
+    return rows if within is None else rows[np.isin(rows, within)]
 
 
 def _rows_of_genre(catalogue: Catalogue, genre: str | None) -> IndexArray | None:

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from features.catalogue import NamedCatalogue
@@ -63,9 +64,9 @@ class Served:
     def cache_key(self, request: RecommendRequest) -> str:
         """Return what a list depends on beside its listener."""
         genre = normalise_genre(request.genre) if request.genre else "-"
-        parts = [
-            genre,
-            request.context or "-",
-            *(f"{name}:{version}" for name, version in self.models.items()),
-        ]
-        return "|".join([*parts, self.catalogue_version])
+        return f"{genre}|{request.context or '-'}|{self._versions}"
+
+    @cached_property
+    def _versions(self) -> str:
+        models = [f"{name}:{version}" for name, version in self.models.items()]
+        return "|".join([*models, self.catalogue_version])

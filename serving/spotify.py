@@ -9,10 +9,11 @@ encrypted. spotipy and requests are imported when the first listener needs them.
 import asyncio
 import hashlib
 import html
+import logging
 import secrets
 import tempfile
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -30,7 +31,9 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from features.database import connect
 from features.imports import InputError
+from features.log_messages import CACHED_PLAYS
 from features.settings import Settings
+from features.users import lock, revise, standing
 from serving.auth import Caller
 from serving.metrics import DEGRADED
 from serving.problems import ServiceProblem, unavailable
@@ -45,9 +48,9 @@ LARGEST_EXPORT = 100_000_000
 REFRESH_SECONDS = 20.0
 """How long a refresh may take altogether; whoever waits for a list waits less."""
 HISTORY_AFTER = timedelta(hours=6)
-REDIS_CONNECTIONS = 2
-REDIS_SECONDS = 0.5
 LOGINS_DB = 3
+
+log = logging.getLogger("bondhu.spotify")
 
 T = TypeVar("T")
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -124,11 +127,23 @@ class Desk(Protocol):
         ...
 
 
-class Lists(Protocol):
-    """Where lists are kept."""
+class Kept(Protocol):
+    """What is kept in Redis."""
+
+    def client(self, db: int) -> redis.Redis:
+        """Return the client of a database, of this worker's share of connections."""
+        ...
 
     def outdate_lists(self, user_id: str, revision: int) -> bool:
         """Drop the lists of an older revision."""
+        ...
+
+    def near(self, user_id: str) -> list[str]:
+        """Return what Spotify recommended, best first."""
+        ...
+
+    def store_near(self, user_id: str, track_ids: Sequence[str]) -> None:
+        """Keep what Spotify recommends."""
         ...
 
 
@@ -138,7 +153,7 @@ class SpotifyHistory:
     def __init__(
         self,
         settings: Settings,
-        cache: Lists,
+        cache: Kept,
         *,
         now: Callable[[], datetime],
     ) -> None:
@@ -164,10 +179,14 @@ class SpotifyHistory:
                     self._settings,
                     self.engine,
                     self._settings.redis_url,
-                    connections=REDIS_CONNECTIONS,
+                    redis_client=self._cache.client,
                     now=self._now,
                 )
             return self._access
+
+    def redis(self, db: int) -> redis.Redis:
+        """Return the client of a database, of this worker's share of connections."""
+        return self._cache.client(db)
 
     async def refresh(self, user_id: str, spotify_token: str | None) -> frozenset[str]:
         """Bring the history up to date if a token came along, or it is older than 6 h.
@@ -178,9 +197,11 @@ class SpotifyHistory:
         """
         try:
             if spotify_token is None:
-                standing = await asyncio.to_thread(self._grant_of, user_id)
-                if standing != "due":
-                    return frozenset({standing} if standing else ())
+                grant = await asyncio.to_thread(self._grant_of, user_id)
+                if grant == "fresh":
+                    log.info(CACHED_PLAYS)
+                if grant != "due":
+                    return frozenset({grant} & {"needs_reauth"})
             refreshed = await self.bring_up_to_date(user_id, token=spotify_token)
         except (OperationalError, PoolTimeoutError):
             DEGRADED.labels("postgres").inc()
@@ -215,8 +236,15 @@ class SpotifyHistory:
             task.add_done_callback(lambda _: self._running.pop(user_id, None))
         return await asyncio.shield(task)
 
+    async def settled(self, user_id: str, *, seconds: float) -> bool:
+        """Wait for the listener's refresh that is under way; return whether none is any more."""
+        task = self._running.get(user_id)
+        if task is not None:
+            await asyncio.wait({task}, timeout=seconds)
+        return task is None or task.done()
+
     def _grant_of(self, user_id: str) -> str:
-        """Return how a listener's grant stands: due, needs_reauth, or nothing to do."""
+        """Return how a listener's grant stands: due, fresh, needs_reauth; empty: there is none."""
         if not self._settings.spotify_client_id or self._settings.bondhu_token_key is None:
             return ""
         with self.engine.connect() as connection:
@@ -229,7 +257,7 @@ class SpotifyHistory:
         if found[0] == "needs_reauth":
             return "needs_reauth"
         is_old = found[1] is None or found[1] < self._now() - HISTORY_AFTER
-        return "due" if is_old else ""
+        return "due" if is_old else "fresh"
 
     def _refresh(self, user_id: str, token: str | None) -> "Refreshed":
         from features.history_refresh import refresh  # noqa: PLC0415 - 0.5 s
@@ -243,9 +271,22 @@ class SpotifyHistory:
             patience=Patience(REFRESH_SECONDS),
             now=self._now(),
         )
-        if refreshed.report.stored:
+        has_news = self._keep_recommended(user_id, refreshed.recommended)
+        if refreshed.report.stored or has_news:
             self.outdate(user_id)
         return refreshed
+
+    def _keep_recommended(self, user_id: str, track_ids: Sequence[str] | None) -> bool:
+        """Keep what Spotify recommends; return whether it is something else than before."""
+        if track_ids is None or list(track_ids) == self._cache.near(user_id):
+            return False
+        with self.engine.begin() as connection:
+            lock(connection, user_id)
+            if standing(connection, user_id) is None:  # deleted meanwhile
+                return False
+            revise(connection, user_id)
+        self._cache.store_near(user_id, track_ids)
+        return True
 
     def outdate(self, user_id: str) -> None:
         """Drop a listener's lists and profile: what they are made from has changed."""
@@ -280,7 +321,6 @@ class SpotifyCalls:
         self._desk = desk
         self._now = now
         self._imports = asyncio.Semaphore(1)  # an import takes a core for seconds
-        self._memory: redis.Redis | None = None
 
     def calls(self) -> list[Call]:
         """Return the table of the calls about Spotify."""
@@ -489,11 +529,6 @@ class SpotifyCalls:
                 {"Retry-After": "3600"},
             )
 
-    def close(self) -> None:
-        """Let the connections go."""
-        if self._memory is not None:
-            self._memory.close()
-
     async def _remember(self, kind: str, name: str, value: bytes, seconds: int) -> None:
         sealed = self._fernet().encrypt(value)
         await self._redis(lambda r: r.set(f"spotify:{kind}:{_digest(name)}", sealed, ex=seconds))
@@ -514,18 +549,8 @@ class SpotifyCalls:
         return MultiFernet([Fernet(key.strip()) for key in keys])
 
     async def _redis(self, command: Callable[[redis.Redis], Any]) -> Any:
-        if self._memory is None:
-            assert self._settings.redis_url  # noqa: S101 - Application has looked
-            self._memory = redis.Redis.from_url(
-                self._settings.redis_url,
-                db=LOGINS_DB,
-                max_connections=REDIS_CONNECTIONS,
-                socket_timeout=REDIS_SECONDS,
-                socket_connect_timeout=REDIS_SECONDS,
-            )
-        memory = self._memory
         try:
-            return await asyncio.to_thread(lambda: command(memory))
+            return await asyncio.to_thread(lambda: command(self._history.redis(LOGINS_DB)))
         except redis.RedisError:
             DEGRADED.labels("redis").inc()
             raise unavailable("the memory of logins") from None

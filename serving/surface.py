@@ -16,12 +16,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serving.headers import header
 from serving.logs import new_request_id, request_id
 from serving.metrics import ANSWERS, ERRORS, LATENCY
 from serving.problems import ServiceProblem, problem_response
 from serving.tracing import span
 
-REQUEST_ID_HEADER = "x-request-id"
+REQUEST_ID_HEADER = b"x-request-id"
 LONGEST_REQUEST_ID = 128
 OTHER = "other"
 
@@ -77,7 +78,7 @@ class Surface:
         route = self._routes.get(scope["path"])
         request = Request(scope, receive)
         state = scope.setdefault("state", {})
-        said = request.headers.get(REQUEST_ID_HEADER, "")
+        said = header(scope, REQUEST_ID_HEADER) or ""
         identity = said if 0 < len(said) <= LONGEST_REQUEST_ID and said.isprintable() else ""
         identity = identity or new_request_id()
         request_id.set(identity)
@@ -91,7 +92,7 @@ class Surface:
         except ClientDisconnect:
             return
         response.raw_headers.extend(state.get("limit_headers", ()))
-        response.raw_headers.append((REQUEST_ID_HEADER.encode(), identity.encode("latin-1")))
+        response.raw_headers.append((REQUEST_ID_HEADER, identity.encode("latin-1")))
         took = time.perf_counter() - started
         _latency(template, state.get("cache", "")).observe(took)
         _answers(template, response.status_code).inc()
@@ -149,5 +150,5 @@ async def _broken(request: Request, error: Exception) -> Response:
     log.error("Something broke: %s", type(error).__name__)
     detail = f"something broke that should not have; its number is {request_id.get()}"
     response = problem_response(ServiceProblem(HTTPStatus.INTERNAL_SERVER_ERROR, detail))
-    response.headers[REQUEST_ID_HEADER] = request_id.get()
+    response.headers[REQUEST_ID_HEADER.decode()] = request_id.get()
     return response

@@ -26,6 +26,7 @@ from training.fitting import Evidence, FitSettings, Fitted, enough_impressions, 
 from training.holdout import is_test
 from training.impressions import Impressions, read_impressions
 from training.intervals import Interval
+from training.mismatch import mismatch
 from training.off_policy_gain import off_policy_metrics
 from training.packaging import sha256
 from training.runs import (
@@ -193,6 +194,7 @@ def train_scorer(
             | fit.metrics()
             | off_policy
             | calibration
+            | mismatch(engine, registry, now=now).metrics()
             | _facts(dataset, impressions, refused)
             | {"seconds": seconds, BARRED_ROWS_USED: float(sum(barred.values()))},
             tags=basis

@@ -1,5 +1,6 @@
 """Spotify wired up: settings, Redis and Postgres become a `SpotifySource` for whoever asks."""
 
+import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -11,17 +12,21 @@ import requests
 import spotipy
 import sqlalchemy as sa
 
+from features.log_messages import SPOTIFY_CLIENT
+from features.redis_server import RedisClients
 from features.settings import Settings
 from features.sources import spotify_auth
 from features.sources.spotify import SOURCE, SpotifySource
-from features.sources.spotify_answers import AUDIO_DB, SpotifyAnswers
+from features.sources.spotify_answers import SpotifyAnswers
 from features.sources.spotify_auth import AccessTokens, GrantedToken, PassedToken
 from features.sources.spotify_grants import Vault, quieten
-from features.sources.spotify_limits import API_DB, SpotifyLimits
+from features.sources.spotify_limits import SpotifyLimits
 from features.sources.spotify_transport import Patience, PoliteAdapter
 from features.sources.standing import Standings
 
-REDIS_SECONDS = 0.5
+CONNECTIONS = 2
+
+log = logging.getLogger("bondhu.spotify")
 
 
 def _now() -> datetime:
@@ -29,7 +34,14 @@ def _now() -> datetime:
 
 
 class SpotifyAccess:
-    """What a process holds to reach Spotify; nothing is opened before it is used."""
+    """What a process holds to reach Spotify; nothing is opened before it is used.
+
+    Parameters
+    ----------
+    redis_client
+        Lends Redis' client of a database, from the process's own connections; None: two for each
+        database, opened here.
+    """
 
     def __init__(
         self,
@@ -37,29 +49,18 @@ class SpotifyAccess:
         engine: sa.Engine,
         redis_url: str,
         *,
-        connections: int = 2,
+        redis_client: Callable[[int], redis.Redis] | None = None,
         now: Callable[[], datetime] = _now,
     ) -> None:
-        def client(db: int) -> redis.Redis:
-            pool = redis.BlockingConnectionPool.from_url(
-                redis_url,
-                db=db,
-                max_connections=connections,
-                timeout=REDIS_SECONDS,
-                socket_timeout=REDIS_SECONDS,
-                socket_connect_timeout=REDIS_SECONDS,
-                retry=None,
-            )
-            return redis.Redis(connection_pool=pool)
-
         quieten()
         self._settings = settings
         self._engine = engine
         self._now = now
-        self._redis = (client(AUDIO_DB), client(API_DB))
-        self._answers = SpotifyAnswers(*self._redis)
+        self._own = RedisClients(redis_url, connections=CONNECTIONS)
+        client = redis_client or self._own.client
+        self._answers = SpotifyAnswers(client)
         self._limits = SpotifyLimits(
-            self._redis[1],
+            client,
             calls_per_minute=settings.spotify_rpm,
             now_ms=lambda: int(time.monotonic() * 1000),
         )
@@ -116,15 +117,15 @@ class SpotifyAccess:
     ) -> SpotifySource:
         client = spotipy.Spotify(auth_manager=tokens, requests_session=session)
         client.prefix = f"{self._settings.spotify_api_url.rstrip('/')}/v1/"
+        if whose is not None:
+            log.info(SPOTIFY_CLIENT)
         return SpotifySource(
             client, tokens, self._answers, self.standings, whose=whose, now=self._now
         )
 
     def close(self) -> None:
         """Let the connections go."""
-        for client in self._redis:
-            client.close()
-            client.connection_pool.disconnect()
+        self._own.close()
 
     def __enter__(self) -> Self:
         """Return itself."""

@@ -8,13 +8,16 @@ import logging
 import uuid
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 import redis
+from redis.commands.core import Script
 
 from features.sources.spotify_endpoints import Endpoint
 
 WINDOW_MS = 60_000
 API_DB = 2
+_NOBODY: Any = None  # scripts here are run by the client of the moment
 
 log = logging.getLogger("bondhu.spotify")
 
@@ -46,7 +49,7 @@ class SpotifyLimits:
     Parameters
     ----------
     client
-        Redis, database 2.
+        Lends Redis' client of a database; asked for at each use, since it may be opened anew.
     calls_per_minute
         SPOTIFY_RPM.
     now_ms
@@ -54,9 +57,14 @@ class SpotifyLimits:
     """
 
     def __init__(
-        self, client: redis.Redis, *, calls_per_minute: int, now_ms: Callable[[], int]
+        self,
+        client: Callable[[int], redis.Redis],
+        *,
+        calls_per_minute: int,
+        now_ms: Callable[[], int],
     ) -> None:
-        self._take = client.register_script(_TAKE)
+        self._client = client
+        self._take = Script(_NOBODY, _TAKE.encode())
         self._calls_per_minute = calls_per_minute
         self._now_ms = now_ms
         self._here: dict[str, deque[int]] = {}
@@ -72,6 +80,7 @@ class SpotifyLimits:
             wait_ms = self._take(
                 keys=[f"spotify:{{limits}}:{name}" for name in limits],
                 args=[WINDOW_MS, *limits.values(), uuid.uuid4().bytes],
+                client=self._client(API_DB),
             )
         except redis.RedisError as error:
             log.debug("Redis is away: %s", error)

@@ -15,6 +15,7 @@ waiting, trying again and giving up:
 | 404 elsewhere | NotFoundError |
 """
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -27,6 +28,7 @@ import requests
 import tenacity
 from requests.adapters import HTTPAdapter
 
+from features.log_messages import RATE_LIMITED
 from features.sources.errors import (
     EndpointClosedError,
     NeedsReauthError,
@@ -47,6 +49,9 @@ ATTEMPTS = 4
 BACKOFF_SECONDS, BACKOFF_MOST_SECONDS = 0.5, 8.0
 TIMEOUT_SECONDS = 10.0
 AGAIN = frozenset({500, 502, 503, 504})
+
+
+log = logging.getLogger("bondhu.spotify")
 
 
 class AccessTokenRefusedError(SourceError):
@@ -195,11 +200,14 @@ class PoliteAdapter(HTTPAdapter):
                 raise SourceLimitedError(
                     f"SPOTIFY_RPM is used up: the next call is free in {math.ceil(wait)} s", until
                 )
+            log.info(RATE_LIMITED, wait)
             self._patience.wait(wait)
 
     def _limited(self, answer: requests.Response) -> None:
         seconds = retry_after(answer.headers.get("Retry-After"))
         if seconds is None or self._patience.allows(seconds):
+            if seconds is not None:
+                log.info(RATE_LIMITED, seconds)
             raise _TryAgain("status 429", wait_seconds=seconds)
         raise self._record_limit(seconds)
 

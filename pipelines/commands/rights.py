@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 import msgspec
 import typer
 
+from features.redis_server import ask_whether_cluster
 from features.settings import read_settings
 from pipelines.environment import Environment, open_environment
 from serving.cache import Cache
-from serving.connections import ask_whether_cluster
 from serving.erasure import erase, export
 from serving.journal import Journal
 

@@ -8,7 +8,7 @@ import typer
 from features.settings import read_settings
 from pipelines.commands.output import result_console
 from pipelines.demo import run_demo
-from pipelines.environment import open_environment, signing_secret
+from pipelines.environment import check_who_may_call, open_environment, signing_secret
 from pipelines.serving_process import ServiceError, serving
 
 Port = Annotated[int, typer.Option(min=1, max=65535, help="Where to listen.")]
@@ -28,6 +28,7 @@ def serve(
     )
 
     settings = read_settings()
+    check_who_may_call(settings)
     with open_environment(settings) as environment:
         registry = open_registry(environment.tracking_uri)
         try:  # a worker without a model would only start to fail
@@ -35,11 +36,8 @@ def serve(
         except RegistryUnavailableError as error:
             typer.echo(f"{error}: workers use their last good local copies", err=True)
         registry.close()
-        # Where Supabase says who calls, a secret of our own would be a second way in.
-        has_provider = settings.supabase_url is not None and settings.bondhu_jwt_secret is None
-        secret = {} if has_provider else {"BONDHU_JWT_SECRET": signing_secret(settings)}
         with serving(
-            environment.worker_environment() | secret, host=host, port=port, workers=workers
+            environment.worker_environment(), host=host, port=port, workers=workers
         ) as process:
             typer.echo(f"serving at http://{host}:{port}", err=True)
             if process.wait() != 0:

@@ -36,7 +36,9 @@ COLUMNS = {
     "popular_tracks": "category rank track_id popularity listeners",
     "feature_changes": "kind user_id track_id",
     "acting_audit": "actor user_id call day calls first_at last_at",
-    "deletions": "receipt_id deleted_at requested_by deleted from_seq",
+    "deletions": "receipt_id deleted_at requested_by deleted",
+    "component_samples": "recommendation_id user_id moment build_id model_versions track_ids "
+    "components known",
     "shadow_lists": "recommendation_id user_id model_versions track_ids scores overlap_at_10",
 }
 INDEXED = {

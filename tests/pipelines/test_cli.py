@@ -90,8 +90,16 @@ def test_a_taken_port_is_named(tmp_path: Path, on: Endpoints) -> None:
 
 
 def test_serving_without_a_model_says_how_to_get_one(tmp_path: Path, on: Endpoints) -> None:
-    ran = run("serve", "--port", "3999", home=tmp_path, servers=on)
+    secret = {"BONDHU_JWT_SECRET": "x" * 32}
+    ran = run("serve", "--port", "3999", home=tmp_path, servers=on, **secret)
     assert_one_line(ran, "bondhu train scorer")
+
+
+def test_nobody_serves_without_a_word_on_who_may_call(tmp_path: Path) -> None:
+    ran = run("serve", "--port", "3999", home=tmp_path)
+    assert_one_line(ran, "BONDHU_JWT_SECRET", "SUPABASE_URL", "secrets.token_urlsafe")
+    assert not any(tmp_path.iterdir())  # no server was started, no secret made
+    assert run("token", "--user", "ada", home=tmp_path).returncode == 0  # the demo's
 
 
 def test_a_token_is_signed_with_a_secret_that_only_its_owner_reads(tmp_path: Path) -> None:
@@ -136,6 +144,13 @@ def test_a_listener_s_rights(tmp_path: Path, on: Endpoints, engine: sa.Engine) -
         receipt = connection.execute(sa.text("SELECT requested_by FROM deletions")).scalar_one()
         left = connection.execute(sa.text("SELECT count(*) FROM users")).scalar_one()
     assert (receipt, left) == ("operator", 0)
+
+
+def test_an_evaluation_says_what_it_can_and_cannot_compare(tmp_path: Path, on: Endpoints) -> None:
+    assert_one_line(run("evaluate", "colisten", home=tmp_path, servers=on), "train colisten")
+    ran = run("evaluate", "--mismatch", home=tmp_path, servers=on)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout == "train/serve mismatch: no list of the last 7 days was sampled\n"
 
 
 def test_a_run_is_reproduced_or_what_changed_is_said(

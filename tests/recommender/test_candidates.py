@@ -145,3 +145,15 @@ def test_within_holds(catalogue: Catalogue, listener: Listener) -> None:
     rows, _ = propose(catalogue, listener, size=200, within=within)
     assert len(rows) == 200
     assert np.isin(rows, within).all()
+
+
+def test_what_spotify_recommends_has_a_tenth_at_most(catalogue: Catalogue) -> None:
+    heard = np.arange(5)
+    listener = listener_of(catalogue, heard)
+    asked = np.array([3, *range(40, 90), 41])  # one was heard, one is said twice
+    rows, sources = propose(catalogue, listener, size=100, spotify=asked)
+    theirs = [row for row, s in zip(rows.tolist(), sources, strict=True) if s is Source.SPOTIFY]
+    assert theirs == list(range(40, 50))  # the best first
+    assert len(rows) == 100
+    without = propose(catalogue, listener, size=100)
+    assert propose(catalogue, listener, size=100, spotify=asked[:0])[1] == without[1]

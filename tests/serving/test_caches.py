@@ -8,10 +8,13 @@ import redis
 import sqlalchemy as sa
 from serving_world import PERSONAL, Client, opened, register
 
+from features.redis_server import RedisClients, ask_whether_cluster, tagged
 from features.settings import Settings
+from features.sources.spotify_answers import SpotifyAnswers
+from features.sources.spotify_endpoints import ENDPOINTS
+from features.sources.spotify_limits import SpotifyLimits
 from serving.cache import Cache
 from serving.caches import KINDS
-from serving.connections import ask_whether_cluster, tagged
 
 pytestmark = pytest.mark.anyio
 
@@ -159,3 +162,20 @@ async def test_a_cluster_that_was_away_at_the_start(
         await app.in_thread(app._house_keep)
         answer = await client.recommend(user="bob")
     assert "redis_down" not in answer["metadata"]["degraded"]
+
+
+def test_spotify_s_answers_on_a_cluster(redis_cluster: str) -> None:
+    clients = RedisClients(redis_cluster, connections=1)
+    answers = SpotifyAnswers(clients.client)
+    answers.keep("ada", "top-tracks", {"items": [1]})
+    answers.keep_audio({f"track{n}": {"energy": n} for n in range(20)})
+    assert answers.get("ada", "top-tracks") == {"items": [1]}
+    assert len(answers.audio([f"track{n}" for n in range(25)])) == 20
+    limits = SpotifyLimits(clients.client, calls_per_minute=1, now_ms=lambda: 0)
+    assert [limits.take(ENDPOINTS[0]) == 0 for _ in range(2)] == [True, False]
+    cache = Cache(redis_cluster, connections=1, cluster=True)
+    assert cache.forget("ada") == 1
+    assert answers.get("ada", "top-tracks") is None
+    assert not limits._here  # Redis counted
+    cache.close()
+    clients.close()

@@ -1,5 +1,6 @@
 """A co-listening champion: named, weighed, picked up while serving, and gone without."""
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Mapping
@@ -7,20 +8,13 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from colisten_world import WEIGHED, colisten_of
+from registered import register_model
 from serving_world import opened, register
 
-from features.catalogue import load_catalogue
 from features.settings import Settings
-from recommender.background import Background
-from recommender.cold_start import Stage
-from recommender.colisten import Colisten
-from recommender.grain import Grain
-from recommender.scoring import Scorer
-from training.grains import fit_grain
 
 pytestmark = pytest.mark.anyio
-
-WEIGHED = Scorer.of({stage: {"colisten": 0.8, "novelty": 0.2} for stage in Stage})
 
 
 def register_files(engine: sa.Engine, folder: Path, name: str, files: Mapping[str, bytes]) -> None:
@@ -44,15 +38,6 @@ def register_files(engine: sa.Engine, folder: Path, name: str, files: Mapping[st
             "INSERT INTO mlflow.registered_model_aliases VALUES ('champion', 1, :name)",
         ):
             connection.execute(sa.text(statement), values)
-
-
-def colisten_of(engine: sa.Engine) -> Colisten:
-    """Of listeners who play ten artists in a row of the world's hundred."""
-    histories = [
-        {f"artist{(start + step) % 100}": 1.0 for step in range(10)} for start in range(100)
-    ]
-    catalogue = load_catalogue(engine).catalogue
-    return Colisten(fit_grain(histories, seed=1), Grain.empty(), Background.of(catalogue.tracks))
 
 
 async def test_it_is_picked_up_named_and_explained(
@@ -116,3 +101,38 @@ async def test_a_floor_of_entropy_is_kept(settings: Settings) -> None:
         answer = await client.recommend()
     codes = {genre: at for at, genre in enumerate({t["genre"] for t in answer["recommendations"]})}
     assert entropy([codes[t["genre"]] for t in answer["recommendations"]]) >= 1.5
+
+
+async def test_a_swap_fails_no_request(
+    settings: Settings, world: sa.Engine, tmp_path: Path
+) -> None:
+    register(world, tmp_path, 2, WEIGHED)
+    busy = settings.model_copy(update={"user_rate_limit": 10_000})
+    models = [colisten_of(world, neighbours=n).to_files() for n in (10, 5, 20)]
+    async with opened(busy) as client:
+        stop = asyncio.Event()
+
+        async def ask(user: str) -> list[tuple[int, tuple[float, ...]]]:
+            seen = []
+            while not stop.is_set():
+                answer = await client.recommend({"force_refresh": True}, user=user)
+                parts = {
+                    t["track_id"]: t["components"]["colisten"] for t in answer["recommendations"]
+                }
+                version = answer["metadata"]["models"].get("colisten", 0)
+                seen.append((version, tuple(parts[track] for track in sorted(parts))))
+            return seen
+
+        asking = [asyncio.create_task(ask("ada")) for _ in range(4)]
+        for version, files in enumerate(models, start=1):
+            register_model(world, tmp_path, "colisten", version, files)
+            await client.application.in_thread(client.application._house_keep)
+            await asyncio.sleep(0.2)
+        stop.set()
+        seen = await asyncio.gather(*asking)
+    for answers in seen:
+        versions = [version for version, _ in answers]
+        assert versions == sorted(versions)
+    every = {one for answers in seen for one in answers}
+    # A list is made by one version as a whole: each has one list for Ada.
+    assert sorted(version for version, _ in every) == [0, 1, 2, 3]

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import redis
 import sqlalchemy as sa
 from serving_world import SECRET, Client, opened, register
+from spotify_server import SpotifyStandIn, running
 
 from features.settings import Settings
 from recommender.cold_start import Stage
@@ -106,19 +108,38 @@ def found_on_disk(*folders: Path) -> list[str]:
     ]
 
 
+@pytest.fixture
+def spotify() -> Iterator[SpotifyStandIn]:
+    with running() as stand_in:
+        yield stand_in
+
+
 async def test_nothing_is_found_after_deletion(
-    settings: Settings, world: sa.Engine, tmp_path: Path
+    settings: Settings, world: sa.Engine, tmp_path: Path, spotify: SpotifyStandIn
 ) -> None:
-    shadowed = settings.model_copy(update={"bondhu_shadow_share": 1.0})
+    shadowed = settings.model_copy(
+        update={
+            "bondhu_shadow_share": 1.0,
+            "bondhu_sample_share": 1.0,
+            "spotify_api_url": spotify.url,
+            "spotify_accounts_url": spotify.url,
+        }
+    )
     async with opened(shadowed) as client:
+        refreshed = await client.post(
+            "/v1/history/refresh", {"spotify_token": "good-token"}, user=WHO
+        )
+        assert refreshed.json()["state"] == "fresh"
         await live(client, world, tmp_path)
         app = client.application
         app.acting.add("shop", WHO, "/v1/recommend")
         app.acting.flush()
         app.acting.add("shop", WHO, "/v1/feedback")
         app.shadows.work()
+        app.samples.flush()
         before = set(found_in_postgres(world))
-        assert found_in_redis(str(settings.redis_url))
+        keys = found_in_redis(str(settings.redis_url))
+        assert any(key.startswith("spotify:api:") for key in keys)
         assert found_on_disk(settings.home)
         receipt = (await client.post("/v1/me/delete", user=WHO)).json()
         app._house_keep()
@@ -132,7 +153,7 @@ async def test_nothing_is_found_after_deletion(
         "users", "plays", "artist_plays", "listening_history", "personality_scores",
         "personality_features", "recommendations_cache", "music_recommendations",
         "music_interactions", "music_rl_models", "music_genre_preferences", "acting_audit",
-        "shadow_lists", "quarantine",
+        "shadow_lists", "component_samples", "quarantine",
     }  # fmt: skip
     assert receipt["deleted"]["postgres"]["music_interactions"] == 11
     assert receipt["deleted"]["redis"]["keys"] >= 4
@@ -141,10 +162,10 @@ async def test_nothing_is_found_after_deletion(
     assert other["total_count"] == 50
     with world.connect() as connection:
         kept = connection.execute(
-            sa.text("SELECT requested_by, deleted, from_seq FROM deletions WHERE receipt_id = :r"),
+            sa.text("SELECT requested_by, deleted FROM deletions WHERE receipt_id = :r"),
             {"r": receipt["receipt_id"]},
         ).one()
-    assert kept == ("listener", receipt["deleted"], 1)
+    assert kept == ("listener", receipt["deleted"])
 
 
 async def test_what_was_under_way_is_swept_up(settings: Settings) -> None:

@@ -1,10 +1,15 @@
 """Logging in at Spotify, refreshing from it and importing an export, over HTTP."""
 
+import asyncio
 import io
 import json
+import logging
+import time
 import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -13,11 +18,11 @@ import redis
 import sqlalchemy as sa
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
-from serving_world import SECRET, Client, opened
+from serving_world import PERSONAL, SECRET, Client, opened, register
 from spotify_server import CLIENT_ID, SpotifyStandIn, limited, running, track
 
 from features.settings import Settings
-from serving import api
+from serving import api, own_data
 from serving.auth import issue_token
 
 pytestmark = pytest.mark.anyio
@@ -201,3 +206,134 @@ async def test_an_export_in_a_body(with_spotify: Settings, engine: sa.Engine) ->
             sa.text("SELECT trainable FROM plays WHERE source = 'spotify_export'")
         ).all()
     assert trainable == [False]
+
+
+async def test_spotify_keeps_within_the_worker_s_connections(
+    with_spotify: Settings, redis_url: str
+) -> None:
+    few = with_spotify.model_copy(update={"redis_max_connections": 6})
+    with redis.Redis.from_url(redis_url) as direct:
+
+        def connections() -> int:
+            return int(direct.info("clients")["connected_clients"])
+
+        before = connections()
+        async with opened(few) as client:
+            users = [f"listener-{n}" for n in range(4)]
+            await log_in(client)
+            token = {"spotify_token": "good-token"}
+            refreshed = await asyncio.gather(
+                *(client.post("/v1/history/refresh", token, user=user) for user in users)
+            )
+            assert [one.json()["state"] for one in refreshed] == ["fresh"] * 4
+            await client.recommend(user=users[0])
+            assert connections() - before <= 6
+            assert client.application.cache.client(2).keys("spotify:api:{listener-0}:*")
+
+
+@pytest.fixture
+def novel(with_spotify: Settings, engine: sa.Engine, tmp_path: Path) -> Settings:
+    """Spotify recommends twenty tracks, of which the catalogue has ten, that nobody else plays."""
+    register(engine, tmp_path, 2, PERSONAL)  # novelty alone
+    with engine.begin() as connection:
+        for n in range(100, 110):
+            connection.execute(
+                sa.text(
+                    "INSERT INTO tracks (track_id, track_name, artist_name, artist_key, genres,"
+                    " popularity, source, trainable)"
+                    " VALUES (:id, :id, :id, :id, ARRAY['trap'], 0, 'spotify', false)"
+                ),
+                {"id": track(n)["id"]},
+            )
+    return with_spotify.model_copy(update={"bondhu_candidates_max": 100})
+
+
+def near(listed: dict[str, Any]) -> set[str]:
+    return {t["track_id"] for t in listed["recommendations"] if t["source"] == "spotify"}
+
+
+async def test_what_spotify_recommends_joins_the_candidates(
+    novel: Settings, spotify: SpotifyStandIn
+) -> None:
+    known = {track(n)["id"] for n in range(100, 110)}
+    async with opened(novel) as client:
+        before = await client.recommend()
+        assert near(before) == set()
+        with_token = await client.recommend({"spotify_token": "good-token", "force_refresh": True})
+        assert near(with_token) == known
+        assert with_token["metadata"]["total_candidates"] == 100
+        assert with_token["metadata"]["degraded"] == before["metadata"]["degraded"]
+        later = await client.recommend()  # no token: what was recommended is kept for 6 h
+        assert near(later) == known
+        genre = await client.recommend({"genre": "hard-rock"})
+        assert near(genre) == set()
+        asked = spotify.asked["recommendations"]
+        await client.recommend({"spotify_token": "good-token", "force_refresh": True})
+        assert spotify.asked["recommendations"] == asked
+        assert client.application.cache.keys_of("ada").keys() >= {"near:{ada}"}
+        assert client.application.cache.forget("ada")
+        assert client.application.cache.near("ada") == []
+
+
+async def test_lists_go_on_where_recommendations_are_closed(
+    novel: Settings, spotify: SpotifyStandIn
+) -> None:
+    spotify.close("recommendations")
+    async with opened(novel) as client:
+        listed = await client.recommend({"spotify_token": "good-token", "force_refresh": True})
+        again = await client.recommend({"spotify_token": "good-token", "force_refresh": True})
+    assert near(listed) == near(again) == set()
+    assert listed["total_count"] == 50
+    assert spotify.asked["recommendations"] == 1  # then left alone, for days
+
+
+async def test_a_slow_spotify_is_not_waited_for(novel: Settings, spotify: SpotifyStandIn) -> None:
+    spotify.fail("recommendations", 3.0)
+    async with opened(novel) as client:
+        began = time.monotonic()
+        listed = await client.recommend({"spotify_token": "good-token", "force_refresh": True})
+        seconds = time.monotonic() - began
+        assert near(listed) == set()
+        assert "spotify_unavailable" in listed["metadata"]["degraded"]
+        assert seconds < 3.0
+
+
+async def test_seed_s_messages_about_spotify(
+    with_spotify: Settings, spotify: SpotifyStandIn, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "bondhu")
+    async with opened(with_spotify) as client:
+        await log_in(client)
+        spotify.fail("recently-played", limited("1"))
+        assert (await client.post("/v1/history/refresh")).json()["state"] == "fresh"
+        await client.recommend()
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("bondhu")]
+    assert "Spotify client initialized with user token" in said
+    assert "Rate limited on endpoint, waiting 1s" in said
+    assert "Using cached recently played tracks" in said
+    assert not any("good-token" in line for line in said)
+
+
+async def test_a_deletion_comes_after_the_refresh_that_is_under_way(
+    with_spotify: Settings,
+    spotify: SpotifyStandIn,
+    engine: sa.Engine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spotify.fail("top-tracks", 1.0)
+    async with opened(with_spotify) as client:
+        refreshing = asyncio.create_task(
+            client.post("/v1/history/refresh", {"spotify_token": "good-token"}, user="bob")
+        )
+        await asyncio.sleep(0.5)
+        monkeypatch.setattr(own_data, "SETTLE_SECONDS", 0.01)
+        early = await client.post("/v1/me/delete", user="bob")
+        monkeypatch.setattr(own_data, "SETTLE_SECONDS", 5.0)
+        receipt = await client.post("/v1/me/delete", user="bob")
+        assert (await refreshing).json()["stored"] > 0
+    assert (early.status_code, receipt.status_code) == (503, 200)
+    assert early.headers["Retry-After"]
+    assert receipt.json()["deleted"]["postgres"]["plays"] > 0
+    with engine.connect() as connection:
+        left = connection.scalar(sa.text("SELECT count(*) FROM users WHERE user_id = 'bob'"))
+    assert left == 0

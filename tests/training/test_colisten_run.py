@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
+from features.rights import delete_rows
 from recommender.cold_start import Stage
 from recommender.colisten import BY_ARTISTS, BY_TRACKS
+from training.colisten import fit_colisten
 from training.colisten_run import train_colisten
 from training.crossfit import cross_fitted, listening_of
 from training.dataset import read_dataset
@@ -95,3 +97,24 @@ def test_too_few_histories_leave_the_constants(engine: sa.Engine, world: "World"
     some = [Listening({f"artist{n:03}": 1.0 for n in range(k, k + 6)}) for k in range(5)]
     model = fit_colisten(some, lambda _: catalogue, seed=1)
     assert (model.by_tracks, model.by_artists) == (BY_TRACKS, BY_ARTISTS)
+
+
+def files_of(engine: sa.Engine) -> dict[str, bytes]:
+    """The model that a run would register now."""
+    dataset = read_dataset(engine, seed=3)
+    listenings = [listening_of(one) for one in dataset.histories.listeners]
+    return dict(fit_colisten(listenings, lambda _: dataset.catalogue, seed=3).to_files())
+
+
+def test_after_a_deletion_the_model_is_that_of_histories_without_the_listener(
+    circles: sa.Engine, world: "World"
+) -> None:
+    without = files_of(circles)
+    world.add_listener("to be forgotten")
+    for number in range(0, 60, 2):
+        world.count_plays("to be forgotten", number, 40)
+    whole = files_of(circles)
+    with circles.begin() as connection:
+        assert delete_rows(connection, "to be forgotten")["artist_plays"] == 30
+    assert whole != without
+    assert files_of(circles) == without

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
+from features.rights import delete_rows
 from recommender import pooled
 from recommender.qtable import QTable, burst_bound
 from training.consolidation import consolidate
@@ -132,3 +133,20 @@ def test_nothing_to_learn_from_is_said(engine: sa.Engine, registry: "Registry") 
         train_qtable(engine, registry, now=NOW)
     with pytest.raises(TrainingError, match="half-life"):
         train_qtable(engine, registry, now=NOW, half_life_days=0.0)
+
+
+def test_after_a_deletion_the_table_is_that_of_a_log_without_the_listener(
+    engine: sa.Engine,
+) -> None:
+    events = drawn()
+    gone = "u7"
+    write(engine, [event for event in events if event[0] != gone])
+    without, _ = consolidate(engine, now=NOW)
+    write(engine, [event for event in events if event[0] == gone])
+    whole, _ = consolidate(engine, now=NOW)
+    with engine.begin() as connection:
+        deleted = delete_rows(connection, gone)
+    after, _ = consolidate(engine, now=NOW)
+    assert deleted["music_interactions"] > 5
+    assert whole.to_files() != without.to_files()
+    assert after.to_files() == without.to_files()
