@@ -7,7 +7,7 @@ and its interval lies below 0, so that a small group is not judged by noise.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 
 from recommender.cold_start import Stage
 from training.errors import TrainingError
@@ -92,6 +92,17 @@ class Margins:
                     f" names: {', '.join(names)}"
                 )
         return cls(**chosen)
+
+    def changed(self) -> dict[str, float]:
+        """Return the margins that are not the default ones.
+
+        Examples
+        --------
+        >>> Margins(gain=0.01).changed()
+        {'gain': 0.01}
+        """
+        usual = asdict(Margins())
+        return {name: value for name, value in asdict(self).items() if value != usual[name]}
 
 
 @dataclass(frozen=True)

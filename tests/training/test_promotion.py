@@ -179,6 +179,7 @@ def test_the_lower_bound_must_pass_the_margin_that_was_set(versions: FakeVersion
     decision = promote(versions, SCORER, number, margins=Margins(gain=0.015))
     assert decision.gate == "gain"
     assert "the lower bound misses 0.015 by 0.0050" in decision.message
+    assert history(versions, SCORER)[-1].margins == {"gain": 0.015}
 
 
 @pytest.mark.parametrize(
