@@ -144,8 +144,7 @@ def test_better_models_are_promoted_and_a_broken_feed_is_not_learned_from(
     (reason,) = outcomes[BROKEN]["watch"].outcome["broken"]
     assert reason.startswith("plays: 100% of 480 say that 0 ms were heard")
     low, mean, high = gain(liked)
-    print(f"liked: +{mean:.3f} [{low:.3f}, {high:.3f}] {np.mean(liked['frozen']):.3f}")
-    assert low > 0
+    assert low > 0, f"{mean:+.3f} [{low:+.3f}, {high:+.3f}] over {np.mean(liked['frozen']):.3f}"
 
 
 def gain(liked: dict[str, list[float]]) -> tuple[float, float, float]:
