@@ -28,7 +28,7 @@ from training.data_parts import DATA_FILE, to_file
 from training.figures import learning_curve_figure
 from training.holdout import draw_of
 from training.intervals import Interval, bootstrap
-from training.runs import CHAMPION, Run
+from training.runs import BASELINE, CHAMPION, COMPARED_WITH, Run
 
 if TYPE_CHECKING:  # importing it takes seconds
     from training.registry import Registry
@@ -84,6 +84,7 @@ def train_audio_estimator(
         curve = learning_curve(examples, seed)
         estimator = fit(examples.audio, examples.artist, examples.genres)
     seconds = timer() - began
+    champion = registry.champion(KIND.name)
     version = registry.log_run(
         Run(
             name=f"audio_estimator seed {seed}",
@@ -115,7 +116,7 @@ def train_audio_estimator(
         ),
         KIND,
         estimator,
-        {},
+        {BASELINE: str(champion.number if champion else 0), COMPARED_WITH: "having no model"},
     )
     gain = metrics["gain_mae"]
     promoted = gain.low > 0

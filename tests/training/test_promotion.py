@@ -10,8 +10,10 @@ from training.evaluation import GAIN
 from training.gates import Margins
 from training.promotion import history, promote, rollback
 from training.runs import (
+    AUDIO_ESTIMATOR,
     BASELINE,
     CHAMPION,
+    COMPARED_WITH,
     FITTED_FROM_TAG,
     HISTORIES,
     REPRODUCED_TAG,
@@ -79,7 +81,7 @@ class FakeVersions:
         return StoredRun(run_id, "", "FINISHED", {}, metrics, self.run_tags, None, None, 0.0)
 
     def set_alias(self, name: str, alias: str, number: int) -> None:
-        assert (name, alias) == (SCORER, CHAMPION)
+        assert (name, alias) == (self.all[number].name, CHAMPION)
         self.served = number
 
     def set_tag(self, version: Version, key: str, value: str) -> None:
@@ -101,6 +103,25 @@ def test_a_better_model_is_promoted(versions: FakeVersions) -> None:
         "scorer 2 promoted: its gain over version 1 is +0.0200 [+0.0100, +0.0300]"
     )
     assert versions.served == number
+
+
+def test_an_estimator_is_judged_by_its_error(versions: FakeVersions) -> None:
+    number = versions.add((0.0, 0.0, 0.0))
+    tags = {BASELINE: "1", COMPARED_WITH: "having no model"}
+    versions.all[number] = replace(versions.all[number], name=AUDIO_ESTIMATOR, tags=tags)
+    gain = {"gain_mae": 0.02, "gain_mae_low": 0.01, "gain_mae_high": 0.03}
+    versions.runs[f"run{number}"] = gain
+    decision = promote(versions, AUDIO_ESTIMATOR, number)
+    assert decision.promoted
+    assert decision.message == (
+        "audio_estimator 2 promoted: its gain over having no model is +0.0200 [+0.0100, +0.0300]"
+    )
+    assert versions.served == number
+    worse = versions.add((0.0, 0.0, 0.0))
+    tags = {BASELINE: str(number), COMPARED_WITH: "having no model"}
+    versions.all[worse] = replace(versions.all[worse], name=AUDIO_ESTIMATOR, tags=tags)
+    versions.runs[f"run{worse}"] = gain | {"gain_mae_low": -0.01}
+    assert promote(versions, AUDIO_ESTIMATOR, worse).gate == "gain"
 
 
 @pytest.mark.parametrize(
