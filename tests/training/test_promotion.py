@@ -16,6 +16,7 @@ from training.runs import (
     COMPARED_WITH,
     FITTED_FROM_TAG,
     HISTORIES,
+    IMPRESSIONS,
     REPRODUCED_TAG,
     SCORER,
     StoredRun,
@@ -243,11 +244,23 @@ def test_the_lower_bound_must_pass_the_margin_that_was_set(versions: FakeVersion
 def test_every_planted_defect_is_caught_by_its_gate(
     versions: FakeVersions, planted: dict[str, float], gate: str, said: str
 ) -> None:
-    number = versions.add((0.02, 0.01, 0.03))
+    versions.all[1] = replace(versions.all[1], tags={FITTED_FROM_TAG: IMPRESSIONS})
+    number = versions.add((0.02, 0.01, 0.03), fitted_from=IMPRESSIONS)
     versions.runs[f"run{number}"] |= planted
     decision = promote(versions, SCORER, number)
     assert (decision.promoted, decision.gate, versions.served) == (False, gate, 1)
     assert said in decision.message
+
+
+@pytest.mark.parametrize("name", ["entropy", "artist_coverage"])
+def test_the_prior_s_variety_is_no_standard(versions: FakeVersions, name: str) -> None:
+    number = versions.add((0.02, 0.01, 0.03))
+    fall = {f"gain_{name}": -0.5, f"gain_{name}_low": -0.6, f"gain_{name}_high": -0.4}
+    versions.runs[f"run{number}"] |= fall
+    decision = promote(versions, SCORER, number)
+    assert decision.promoted
+    (finding,) = [f for f in decision.findings if f.gate == name.removeprefix("artist_")]
+    assert finding.message.endswith("not held against it: the prior was set by hand")
 
 
 def test_a_run_that_gave_another_model_is_declined(versions: FakeVersions) -> None:
