@@ -52,7 +52,7 @@ TABLES: Mapping[str, str] = {
 """What an import writes, in the order in which it can be copied."""
 
 IMPORT = """
-import resource, sys, time
+import sys, time
 from datetime import UTC, datetime
 from pathlib import Path
 from features.database import connect
@@ -65,7 +65,9 @@ report = import_spotify_export(
     engine, Path(sys.argv[2]), user_id="ada", now=datetime.fromisoformat(sys.argv[3])
 )
 seconds = time.perf_counter() - began
-mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+# Not ru_maxrss: a process begins with that of the one that started it.
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+mib = int(status["VmHWM"].split()[0]) / 1024
 print(seconds, mib, report.read, report.stored)
 """
 

@@ -58,7 +58,7 @@ def night(context: InitResourceContext) -> Iterator[Night]:
 
 
 @op
-def due_nights(context: OpExecutionContext) -> int:
+def due_nights(context: OpExecutionContext) -> None:
     """Run the nights that are due; their assets are written into this instance."""
     settings = read_settings()
     with open_environment(settings) as environment:
@@ -68,7 +68,8 @@ def due_nights(context: OpExecutionContext) -> int:
         )
     if code == FAILED:
         raise Failure(f"a night failed: {', '.join(map(str, dates))}; see 'bondhu status'")
-    return code
+    # Told as metadata: an output would be pickled into Dagster's storage.
+    context.add_output_metadata({"exit_code": code})
 
 
 @op

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,11 @@ class Environment:
     engine: sa.Engine
 
     def registry(self) -> "Registry":
-        """Return the model registry; imports MLflow, which takes some seconds."""
+        """Return the model registry, opened once; imports MLflow, which takes some seconds."""
+        return self._registry
+
+    @cached_property
+    def _registry(self) -> "Registry":
         from training.registry import Registry  # noqa: PLC0415 - 5 s that most commands need not wait
 
         return Registry(self.tracking_uri, ARTIFACTS)

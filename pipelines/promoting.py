@@ -21,10 +21,9 @@ MODELS = {
 EARLY = {"colisten": "promote_colisten"}
 """Model -> the step that decides on it ahead of the others."""
 
-SCORER = "scorer"
-"""Whose weights rest on components that training works out: a mismatch speaks against it."""
-
-NOTHING_BETTER = frozenset({"gain", "effective_n", "evidence"})
+OLDER = "older"
+"""The gate of a night of the past, caught up after later ones."""
+NOTHING_BETTER = frozenset({"gain", "effective_n", "evidence", OLDER})
 """Gates that say only that nothing better was shown; any other one asks for a look."""
 DATA = "data"
 """The gate of a day whose data is broken."""
@@ -34,14 +33,8 @@ PROMOTION = "promotion"
 
 
 def evaluate(night: Night) -> Outcome:
-    """Return model -> version, champion before, and the run's figures that have an interval.
-
-    `mismatch` -> how far training can work out again what was served in the week before.
-    """
-    from training.mismatch import mismatch  # noqa: PLC0415 - imports models
-
-    live = mismatch(night.environment.engine, night.registry, now=night.as_of)
-    found: Outcome = {"mismatch": live.metrics() | {"message": str(live)} if live.lists else {}}
+    """Return model -> version, champion before, and the run's figures that have an interval."""
+    found: Outcome = {}
     for name, step in MODELS.items():
         trained = night.outcome(step)
         if "version" not in trained:
@@ -70,18 +63,15 @@ def promote(night: Night) -> Outcome:
 
 def promote_one(night: Night, name: str) -> Outcome:
     """Return a model's version, whether it was promoted, by which gate it was declined, and why."""
-    from training.mismatch import MARGIN  # noqa: PLC0415 - imports models
-
     trained = night.outcome(MODELS[name])
     if "version" not in trained:
         return {"promoted": False, "gate": None, "message": trained.get("skipped", "")}
     version = night.registry.version(name, trained["version"])
     broken = night.outcome("watch").get("broken", [])
-    mismatched = night.outcome("evaluate").get("mismatch", {}) if name == SCORER else {}
     if broken:
         decision = _declined(version, DATA, "; ".join(broken))
-    elif mismatched and mismatched["train_serve_mismatch"] > MARGIN:
-        decision = _declined(version, "mismatch", mismatched["message"])
+    elif later := _fitted_later(night, version):
+        decision = _declined(version, OLDER, f"{later} was fitted as of a later moment")
     else:
         decision = _standing(night, version) or _decide(night, version)
     return {
@@ -96,6 +86,20 @@ def _declined(version: "Version", gate: str, why: str) -> "Decision":
     from training.promotion import Decision  # noqa: PLC0415 - with the registry
 
     return Decision(False, gate, f"{version} declined by gate {gate}: {why}")
+
+
+def _fitted_later(night: Night, version: "Version") -> "Version | None":
+    """Return the champion, if it knows what came in after this night.
+
+    A night of the past may not take its place. The prior, set by hand, knows nothing.
+    """
+    from training.runs import BY_HAND, FITTED_FROM_TAG  # noqa: PLC0415 - with the registry
+
+    champion = night.registry.champion(version.name)
+    if champion is None or champion.tags.get(FITTED_FROM_TAG) == BY_HAND:
+        return None
+    fitted_at = night.registry.run(champion.run_id).started_at
+    return champion if fitted_at is not None and fitted_at > night.as_of else None
 
 
 def _decide(night: Night, version: "Version") -> "Decision":

@@ -29,7 +29,7 @@ from training.figures import learning_curve_figure
 from training.holdout import draw_of
 from training.intervals import Interval, bootstrap
 from training.promotion import Decision
-from training.runs import CHAMPION, Run, Version
+from training.runs import BASELINE, CHAMPION, COMPARED_WITH, Run, Version
 
 if TYPE_CHECKING:  # importing it takes seconds
     from training.registry import Registry
@@ -91,6 +91,7 @@ def train_audio_estimator(
         curve = learning_curve(examples, seed)
         estimator = fit(examples.audio, examples.artist, examples.genres)
     seconds = timer() - began
+    champion = registry.champion(KIND.name)
     version = registry.log_run(
         Run(
             name=f"audio_estimator seed {seed}",
@@ -122,7 +123,7 @@ def train_audio_estimator(
         ),
         KIND,
         estimator,
-        {},
+        {BASELINE: str(champion.number if champion else 0), COMPARED_WITH: "having no model"},
     )
     promoted = decide and promote_if_it_helps(registry, version).promoted
     return TrainedEstimator(

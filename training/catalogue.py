@@ -41,7 +41,7 @@ def load_trainable_catalogue(engine: sa.Engine) -> Catalogue:
 def artist_names(engine: sa.Engine) -> dict[str, str]:
     """Return artist key -> the name as most tracks spell it, of tracks that may be trained on."""
     with engine.connect() as connection:
-        return dict(connection.execute(_NAMES).tuples().all())
+        return {row[0]: row[1] for row in connection.execute(_NAMES)}
 
 
 def _restricted(catalogue: Catalogue, rows: IndexArray) -> Catalogue:

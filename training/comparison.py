@@ -23,6 +23,8 @@ from training.runs import DATA_TAG, MODEL_TAG, StoredRun, Version
 
 POWER, LEVEL = 0.8, 0.95
 QUIET_TAGS = ("mlflow.", "decision.")
+RESULTS = frozenset({"seconds", "reproduced", "model_sha256"})
+"""Tags that say what came out of a run, and not what went in."""
 SEED_OF_DRAWS = 7
 
 
@@ -221,7 +223,13 @@ def _changes(before: StoredRun, after: StoredRun) -> list[Change]:
 
 
 def _said(tags: Mapping[str, str]) -> dict[str, str]:
-    return {name: text for name, text in tags.items() if not name.startswith(QUIET_TAGS)}
+    return {
+        name: text
+        for name, text in tags.items()
+        if not name.startswith(QUIET_TAGS)
+        and name not in RESULTS
+        and (name == DATA_TAG or not name.endswith("_sha256"))
+    }
 
 
 def _interval(run: StoredRun, name: str) -> Interval | None:

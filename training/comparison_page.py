@@ -8,7 +8,6 @@ from markupsafe import Markup
 
 from training.comparison import Comparison, Line, Side
 from training.comparison_figures import differences_picture, weights_picture
-from training.evaluation import GAIN
 from training.gates import Finding
 from training.intervals import Interval
 
@@ -49,7 +48,11 @@ def page_of(comparison: Comparison) -> str:
         losing=[line for line in comparison.groups if _tone(line.difference) == "loss"],
         reach=_reach(comparison.groups),
         gates=_grouped(comparison.after.gates),
-        gain_name=GAIN,
+        same=[
+            word
+            for kind, word in (("data", "data"), ("code", "code"), ("parameter", "parameters"))
+            if kind not in {change.kind for change in comparison.changes}
+        ],
     )
 
 

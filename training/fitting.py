@@ -14,7 +14,7 @@ import numpy as np
 from recommender.cold_start import Stage
 from recommender.scoring import PRIOR, Scorer
 from training.choices import ChoiceRows
-from training.errors import NothingTrainableError
+from training.errors import NothingTrainableError, TrainingError
 from training.examination import CLIP, Examination, examined
 from training.impression_rows import HALF_LIFE_DAYS, Correction, impression_rows
 from training.impressions import FEWEST_LISTENERS, Impressions
@@ -36,7 +36,7 @@ class FitSettings:
 
     Raises
     ------
-    ValueError
+    TrainingError
         A setting is out of its range.
     """
 
@@ -48,9 +48,9 @@ class FitSettings:
     def __post_init__(self) -> None:
         """Refuse what no fit can be made with."""
         if not (self.shrinkage >= 0 and self.ridge > 0 and self.clip >= 1):
-            raise ValueError("shrinkage is at least 0, ridge above 0, clip at least 1")
+            raise TrainingError("shrinkage is at least 0, ridge above 0, clip at least 1")
         if not self.half_life_days > 0:
-            raise ValueError("the half-life is above 0 days")
+            raise TrainingError("the half-life is above 0 days")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ what each gate said, and why. The champion before is one call away (`rollback`).
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -82,6 +82,8 @@ class Entry:
         The version that was served before, None where none was.
     at
         ISO 8601, UTC; empty in records older than this field.
+    margins
+        Those that were not the default ones.
     """
 
     kind: str
@@ -93,6 +95,7 @@ class Entry:
     previous_champion: int | None
     who: str
     at: str
+    margins: Mapping[str, float]
     findings: Sequence[Finding]
 
 
@@ -130,11 +133,11 @@ def promote(
     if champion is not None and champion.number == version:
         return Decision(False, None, f"{candidate} is the champion already")
     run = registry.run(candidate.run_id)
-    case = Case(candidate, champion, run.metrics, run.tags, margins or Margins())
+    margins = margins or Margins()
+    case = Case(candidate, champion, run.metrics, run.tags, margins)
     decision = _decided(case, findings(case), reason if force else None)
-    _record(
-        registry, candidate, champion, decision, kind=PROMOTION, reason=reason, who=who, now=now
-    )
+    by = _By(PROMOTION, reason, who, now, margins.changed())
+    _record(registry, candidate, champion, decision, by)
     if decision.promoted:
         registry.set_alias(name, CHAMPION, version)
     return decision
@@ -165,7 +168,7 @@ def rollback(
         raise TrainingError(f"{champion} is the first champion: there is none to go back to")
     returning = registry.version(name, before[-1])
     decision = Decision(True, None, f"{returning} is the champion again, after {champion}")
-    _record(registry, returning, champion, decision, kind=ROLLBACK, reason=reason, who=who, now=now)
+    _record(registry, returning, champion, decision, _By(ROLLBACK, reason, who, now, {}))
     registry.set_alias(name, CHAMPION, returning.number)
     return decision
 
@@ -227,7 +230,7 @@ def _taken(version: Version) -> int:
 
 def _entry(version: Version, kept: dict[str, object]) -> Entry:
     previous, gate, reason = kept["previous_champion"], kept["gate"], kept["reason"]
-    said = kept.get("findings", [])
+    said, margins = kept.get("findings", []), kept.get("margins", {})
     return Entry(
         kind=str(kept.get("kind", PROMOTION)),
         number=version.number,
@@ -238,29 +241,34 @@ def _entry(version: Version, kept: dict[str, object]) -> Entry:
         previous_champion=previous if isinstance(previous, int) else None,
         who=str(kept.get("who", SOMEBODY)),
         at=str(kept.get("at", "")),
+        margins=margins if isinstance(margins, dict) else {},
         findings=[Finding(**one) for one in said] if isinstance(said, list) else [],
     )
 
 
+@dataclass(frozen=True)
+class _By:
+    """How a decision came about."""
+
+    kind: str
+    reason: str | None
+    who: str
+    now: datetime | None
+    margins: Mapping[str, float]
+
+
 def _record(
-    registry: Versions,
-    version: Version,
-    champion: Version | None,
-    decision: Decision,
-    *,
-    kind: str,
-    reason: str | None,
-    who: str,
-    now: datetime | None,
+    registry: Versions, version: Version, champion: Version | None, decision: Decision, by: _By
 ) -> None:
     """Write a decision down. The record comes first: there is never a champion without one."""
-    at = (now or datetime.now(UTC)).astimezone(UTC)
+    at = (by.now or datetime.now(UTC)).astimezone(UTC)
     entry = asdict(decision) | {
-        "kind": kind,
-        "reason": reason,
+        "kind": by.kind,
+        "reason": by.reason,
         "previous_champion": None if champion is None else champion.number,
-        "who": who,
+        "who": by.who,
         "at": at.isoformat(timespec="microseconds"),
+        "margins": by.margins,
     }
     key = f"{DECISION}{_taken(version) + 1}"
     registry.set_tag(version, key, json.dumps(entry, sort_keys=True))

@@ -6,6 +6,7 @@ from datetime import datetime
 
 SCORER = "scorer"
 COLISTEN = "colisten"
+AUDIO_ESTIMATOR = "audio_estimator"
 CHAMPION = "champion"
 
 FITTED_FROM_TAG = "fitted_from"

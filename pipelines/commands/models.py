@@ -98,4 +98,6 @@ def _who() -> str:
 def _line(entry: "Entry") -> str:
     when = datetime.fromisoformat(entry.at).strftime("%Y-%m-%d %H:%M:%S") if entry.at else "undated"
     why = f" ({entry.reason})" if entry.reason and entry.reason not in entry.message else ""
-    return f"{when}  {entry.kind}  by {entry.who}: {entry.message}{why}"
+    margins = ", ".join(f"{name}={value:g}" for name, value in entry.margins.items())
+    with_margins = f" [margins {margins}]" if margins else ""
+    return f"{when}  {entry.kind}  by {entry.who}: {entry.message}{why}{with_margins}"

@@ -146,6 +146,13 @@ def test_a_listener_s_rights(tmp_path: Path, on: Endpoints, engine: sa.Engine) -
     assert (receipt, left) == ("operator", 0)
 
 
+def test_an_evaluation_says_what_it_can_and_cannot_compare(tmp_path: Path, on: Endpoints) -> None:
+    assert_one_line(run("evaluate", "colisten", home=tmp_path, servers=on), "train colisten")
+    ran = run("evaluate", "--mismatch", home=tmp_path, servers=on)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout == "train/serve mismatch: no list of the last 7 days was sampled\n"
+
+
 def test_a_run_is_reproduced_or_what_changed_is_said(
     tmp_path: Path, on: Endpoints, engine: sa.Engine
 ) -> None:
@@ -175,10 +182,3 @@ def test_promotion_and_comparison_fail_in_one_line(tmp_path: Path, on: Endpoints
     unknown = run("compare", "nothing", "nobody", home=tmp_path, servers=on)
     assert_one_line(unknown, "nothing")
     assert not list(tmp_path.glob("compare-*.html"))
-
-
-def test_an_evaluation_says_what_it_can_and_cannot_compare(tmp_path: Path, on: Endpoints) -> None:
-    assert_one_line(run("evaluate", "colisten", home=tmp_path, servers=on), "train colisten")
-    ran = run("evaluate", "--mismatch", home=tmp_path, servers=on)
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout == "train/serve mismatch: no list of the last 7 days was sampled\n"

@@ -10,7 +10,7 @@ from recommender.components import KEYS
 from recommender.scoring import PRIOR, Weights
 from training.challenger import CHALLENGER_GAIN, challenger_gain
 from training.choices import ChoiceRows
-from training.errors import NothingTrainableError
+from training.errors import NothingTrainableError, TrainingError
 from training.examination import CLIP, PRIOR_ETA, PRIOR_SD, Examination, examined
 from training.fitting import Evidence, FitSettings, enough_impressions, fit_evidence
 from training.impression_rows import Correction, impression_rows
@@ -100,6 +100,14 @@ def test_only_the_rows_of_a_stage_and_of_who_is_wanted_take_part(biased: Impress
     )
     assert set(rows.listener.tolist()) == set(range(10))
     assert (rows.list % 2 == 0).all()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"shrinkage": -1.0}, {"ridge": 0.0}, {"clip": float("nan")}, {"half_life_days": 0.0}]
+)
+def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(TrainingError, match="is"):
+        FitSettings(**wrong)
 
 
 def no_histories() -> dict[Stage, ChoiceRows]:

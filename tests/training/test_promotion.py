@@ -10,10 +10,13 @@ from training.evaluation import GAIN
 from training.gates import Margins
 from training.promotion import history, promote, rollback
 from training.runs import (
+    AUDIO_ESTIMATOR,
     BASELINE,
     CHAMPION,
+    COMPARED_WITH,
     FITTED_FROM_TAG,
     HISTORIES,
+    IMPRESSIONS,
     REPRODUCED_TAG,
     SCORER,
     StoredRun,
@@ -79,7 +82,7 @@ class FakeVersions:
         return StoredRun(run_id, "", "FINISHED", {}, metrics, self.run_tags, None, None, 0.0)
 
     def set_alias(self, name: str, alias: str, number: int) -> None:
-        assert (name, alias) == (SCORER, CHAMPION)
+        assert (name, alias) == (self.all[number].name, CHAMPION)
         self.served = number
 
     def set_tag(self, version: Version, key: str, value: str) -> None:
@@ -101,6 +104,25 @@ def test_a_better_model_is_promoted(versions: FakeVersions) -> None:
         "scorer 2 promoted: its gain over version 1 is +0.0200 [+0.0100, +0.0300]"
     )
     assert versions.served == number
+
+
+def test_an_estimator_is_judged_by_its_error(versions: FakeVersions) -> None:
+    number = versions.add((0.0, 0.0, 0.0))
+    tags = {BASELINE: "1", COMPARED_WITH: "having no model"}
+    versions.all[number] = replace(versions.all[number], name=AUDIO_ESTIMATOR, tags=tags)
+    gain = {"gain_mae": 0.02, "gain_mae_low": 0.01, "gain_mae_high": 0.03}
+    versions.runs[f"run{number}"] = gain
+    decision = promote(versions, AUDIO_ESTIMATOR, number)
+    assert decision.promoted
+    assert decision.message == (
+        "audio_estimator 2 promoted: its gain over having no model is +0.0200 [+0.0100, +0.0300]"
+    )
+    assert versions.served == number
+    worse = versions.add((0.0, 0.0, 0.0))
+    tags = {BASELINE: str(number), COMPARED_WITH: "having no model"}
+    versions.all[worse] = replace(versions.all[worse], name=AUDIO_ESTIMATOR, tags=tags)
+    versions.runs[f"run{worse}"] = gain | {"gain_mae_low": -0.01}
+    assert promote(versions, AUDIO_ESTIMATOR, worse).gate == "gain"
 
 
 @pytest.mark.parametrize(
@@ -179,6 +201,7 @@ def test_the_lower_bound_must_pass_the_margin_that_was_set(versions: FakeVersion
     decision = promote(versions, SCORER, number, margins=Margins(gain=0.015))
     assert decision.gate == "gain"
     assert "the lower bound misses 0.015 by 0.0050" in decision.message
+    assert history(versions, SCORER)[-1].margins == {"gain": 0.015}
 
 
 @pytest.mark.parametrize(
@@ -221,11 +244,23 @@ def test_the_lower_bound_must_pass_the_margin_that_was_set(versions: FakeVersion
 def test_every_planted_defect_is_caught_by_its_gate(
     versions: FakeVersions, planted: dict[str, float], gate: str, said: str
 ) -> None:
-    number = versions.add((0.02, 0.01, 0.03))
+    versions.all[1] = replace(versions.all[1], tags={FITTED_FROM_TAG: IMPRESSIONS})
+    number = versions.add((0.02, 0.01, 0.03), fitted_from=IMPRESSIONS)
     versions.runs[f"run{number}"] |= planted
     decision = promote(versions, SCORER, number)
     assert (decision.promoted, decision.gate, versions.served) == (False, gate, 1)
     assert said in decision.message
+
+
+@pytest.mark.parametrize("name", ["entropy", "artist_coverage"])
+def test_the_prior_s_variety_is_no_standard(versions: FakeVersions, name: str) -> None:
+    number = versions.add((0.02, 0.01, 0.03))
+    fall = {f"gain_{name}": -0.5, f"gain_{name}_low": -0.6, f"gain_{name}_high": -0.4}
+    versions.runs[f"run{number}"] |= fall
+    decision = promote(versions, SCORER, number)
+    assert decision.promoted
+    (finding,) = [f for f in decision.findings if f.gate == name.removeprefix("artist_")]
+    assert finding.message.endswith("not held against it: the prior was set by hand")
 
 
 def test_a_run_that_gave_another_model_is_declined(versions: FakeVersions) -> None:

@@ -156,10 +156,10 @@ def test_a_leaking_feature_is_caught(
 def test_a_row_that_may_not_be_trained_on_is_caught(
     engine: sa.Engine, world: "World", registry: "Registry", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Planted: the query of counts has lost its WHERE."""
+    """Planted: the query of counts no longer asks what is trainable."""
     world.plant(follows="popularity", listeners=120)
     world.count_plays("user000", 59, 9, source="withheld", trainable=False)
-    unguarded = str(histories._ARTIST_PLAYS).replace("WHERE trainable", "")
+    unguarded = str(histories._ARTIST_PLAYS).replace("WHERE trainable", "WHERE true")
     monkeypatch.setattr(histories, "_ARTIST_PLAYS", sa.text(unguarded))
     trained = train_scorer(engine, registry, seed=7, now=NOW)
     decision = promote(registry, SCORER, trained.version)
@@ -241,7 +241,10 @@ def test_an_impression_that_may_not_be_trained_on_is_caught(
     honest = read_impressions(engine, until=NOW)
     assert len(honest) == 2
     assert barred_rows_used(engine, dataset, honest) == {}
-    unguarded = str(impressions_module._ROWS).replace("NOT t.trainable", "false")
+    unguarded = str(impressions_module._ROWS)
+    for guard in ("NOT t.trainable", "NOT (coalesce(a.trainable, true) OR a.estimated)"):
+        assert guard in unguarded
+        unguarded = unguarded.replace(guard, "false")
     monkeypatch.setattr(impressions_module, "_ROWS", sa.text(unguarded))
     careless = read_impressions(engine, until=NOW)
     assert barred_rows_used(engine, dataset, careless) == {"impressions": 1}
@@ -254,8 +257,8 @@ def test_a_window_is_kept_to(engine: sa.Engine, world: "World") -> None:
         world.play("ada", number, day=number)
     since, until = (datetime(2026, 1, day, tzinfo=UTC) for day in (3, 6))
     found = read_histories(engine, since=since, until=until)
-    assert found.window == ("2026-01-03", "2026-01-06")
-    assert found.rows == 4
+    assert found.window == ("2026-01-03", "2026-01-05")  # `until` itself is outside
+    assert found.rows == 3
 
 
 def test_personality_that_nobody_stated_keeps_its_weight(engine: sa.Engine, world: "World") -> None:

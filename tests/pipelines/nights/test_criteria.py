@@ -5,11 +5,13 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import sqlalchemy as sa
 from nights_world import NightsWorld
+from prometheus_client import generate_latest
 
 from features import probes
 from features.engagement import Figure
 from features.probes import Probe
 from pipelines import criteria, prober
+from serving.metrics import LATENCY, QUERIES
 
 UNTIL = datetime(2026, 5, 20, 3, tzinfo=UTC)
 SINCE = UNTIL - timedelta(days=30)
@@ -69,3 +71,14 @@ def test_a_service_that_is_away_is_a_probe_too(engine: sa.Engine) -> None:
     assert not found.ok
     probes.store(engine, found)
     assert rows(engine)["Uptime"].actual == "0.00%"
+
+
+def test_the_prober_reads_the_service_s_own_histograms() -> None:
+    LATENCY.labels("/v1/recommend", "hit").observe(0.004)
+    QUERIES.labels("select users").observe(0.03)
+    page = generate_latest().decode()
+    cached, queries = (
+        prober.bins(page, *prober.HISTOGRAMS[name]) for name in ("cached", "queries")
+    )
+    assert cached["0.005"] >= 1
+    assert queries["+Inf"] > queries["0.02"]
