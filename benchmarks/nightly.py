@@ -25,7 +25,7 @@ from benchmarks.results import Row, publish
 from features import nights
 from features.settings import read_settings
 from pipelines.environment import Environment, open_environment
-from pipelines.nights.running import run_nights
+from pipelines.nights.running import FAILED, run_nights
 
 if TYPE_CHECKING:
     from training.registry import Registry
@@ -86,13 +86,15 @@ def main() -> None:
 def rows(smaller: Measured, larger: Measured, size: Size) -> list[Row]:
     """Return the figures of two nights, the second ten times as large as the first."""
     world = f"{size.listeners:,} listeners, {size.plays:,} plays and rows of feedback"
+    # A night that failed has left out what would have taken its time.
+    finished = FAILED not in (smaller.exit_code, larger.exit_code)
     found = [
         Row("the night", f"seconds for {world}, {size.tracks:,} tracks", larger.total,
             peers={"a tenth of it": smaller.total}, target=f"at most {LONGEST_SECONDS}",
-            met=larger.total <= LONGEST_SECONDS),
+            met=finished and larger.total <= LONGEST_SECONDS),
         Row("the night", "largest memory of all its processes, MiB", larger.peak,
             peers={"a tenth of it": smaller.peak}, target=f"at most {LARGEST_MIB}",
-            met=larger.peak <= LARGEST_MIB),
+            met=finished and larger.peak <= LARGEST_MIB),
         Row("the night", "exit code", larger.exit_code),
     ]  # fmt: skip
     for step, seconds in larger.seconds.items():
