@@ -12,6 +12,7 @@ from uuid import UUID, uuid4, uuid5
 
 import sqlalchemy as sa
 from pydantic import SecretStr
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from features import recommendations
 from features.catalogue import load_catalogue
@@ -116,7 +117,11 @@ class ListsOfPart:
         """Compute the lists of one part."""
         engine = connect(self.place.database_url, pool_size=1)
         try:
-            with open_lists(self.place, self.night, self.as_of) as fill:
+            # One thread, as in a worker of the service: lists are small, and processes share cores.
+            with (
+                threadpool_limits(limits=1),
+                open_lists(self.place, self.night, self.as_of) as fill,
+            ):
                 found = active(engine, since=self.since, until=self.as_of, part=part)
                 return sum(fill(users) for users in found)
         finally:

@@ -224,6 +224,10 @@ POLICIES: dict[str, type[Slots]] = {
 """What BONDHU_POLICY may name."""
 
 
+_AT_ONCE = 50_000
+"""Numbers in an array of `best_probabilities`: they stay in the processor's cache."""
+
+
 def best_probabilities(score: FloatArray, spread: FloatArray) -> FloatArray:
     """Return for each row the probability that each column is the largest.
 
@@ -253,17 +257,21 @@ def best_probabilities(score: FloatArray, spread: FloatArray) -> FloatArray:
     high = (mean + 4 * sd).max(axis=1)
     low = np.minimum((mean - 4 * sd).max(axis=1), high - 1e-6)  # below it something surely stands
     x = low[:, None] + np.linspace(0, 1, NODES) * (high - low)[:, None]
+    half = 0.5 * (x[:, 1] - x[:, 0])[:, None, None]
     log_below = np.zeros(x.shape)
     density = np.empty((*score.shape, NODES))
-    # One column at a time: (n, NODES) stays small where (n, c, NODES) of several arrays would not.
-    for i in range(score.shape[1]):
-        z = (x - mean[:, i, None]) / sd[:, i, None]
+    # As many columns at a time as stay small: all of one list's, few of a simulation's.
+    step = max(1, _AT_ONCE // x.size)
+    for begin in range(0, score.shape[1], step):
+        part = slice(begin, begin + step)
+        width = sd[:, part, None]
+        z = (x[:, None, :] - mean[:, part, None]) / width
         below = np.maximum(normal_cdf(z), 1e-300)
-        log_below += np.log(below)
+        log_below += np.log(below).sum(axis=1)
         # The probability that X_i falls into the cell round a node: right also where the spread is
         # far smaller than the distance of nodes.
-        half = 0.5 * (x[:, 1] - x[:, 0])[:, None] / sd[:, i, None]
-        density[:, i] = (normal_cdf(z + half) - normal_cdf(z - half)) / below
+        cell = half / width
+        density[:, part] = (normal_cdf(z + cell) - normal_cdf(z - cell)) / below
     chance = np.einsum("nck,nk->nc", density, np.exp(log_below)) * finite
     total = chance.sum(axis=1, keepdims=True)
     best = mean == mean.max(axis=1, keepdims=True)

@@ -33,6 +33,71 @@ RIDGE = 0.01
 
 
 @dataclass(frozen=True)
+class Basis:
+    """Y'Y = turn diag(size) turn', worked out once: what every listener's equations share.
+
+    Attributes
+    ----------
+    turn
+        (k, k) orthogonal; rows times `turn` are rows in this basis.
+    size
+        (k,).
+    """
+
+    turn: Factors
+    size: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, factors: Factors) -> "Basis":
+        """Return the basis of (n, k) factors."""
+        exact = factors.astype(np.float64)
+        size, turn = np.linalg.eigh(exact.T @ exact)
+        return cls(turn.astype(np.float32), np.maximum(size, 0.0).astype(np.float32))
+
+    def fold(
+        self, mine: Factors, share: NDArray[np.float32], *, others: int
+    ) -> NDArray[np.float32]:
+        """Return (k,) in this basis: the u of `Grain.scores`, by the smaller of two systems.
+
+        With b = w size + r (m + w n), the k equations (diag(b) + M' diag(l) M) u = M' (l + w) have
+        the same solution as m of them (push-through identity), where m < k and L = diag(sqrt l):
+
+            u = M' L (I + L M diag(1/b) M' L)^-1 L^-1 (l + w) / b
+
+        Parameters
+        ----------
+        mine
+            M: (m, k) the played items' factors in this basis, m > 0.
+        share
+            l: (m,) > 0.
+        others
+            n: how many items there are.
+
+        Examples
+        --------
+        >>> basis = Basis.of(np.eye(3, dtype=np.float32))
+        >>> played = np.array([[1, 0, 0]], dtype=np.float32) @ basis.turn
+        >>> u = basis.turn @ basis.fold(played, np.ones(1, dtype=np.float32), others=3)
+        >>> expected = (1 + UNOBSERVED) / (1 + UNOBSERVED + RIDGE * (1 + 3 * UNOBSERVED))
+        >>> np.allclose(u, [expected, 0, 0], atol=1e-5)
+        True
+        """
+        diagonal = UNOBSERVED * self.size + np.float32(RIDGE * (len(mine) + UNOBSERVED * others))
+        wanted = share + np.float32(UNOBSERVED)
+        if len(mine) >= len(diagonal):
+            left = (mine.T * share) @ mine
+            left[np.diag_indices(len(diagonal))] += diagonal
+            solved: NDArray[np.float32] = np.linalg.solve(left, mine.T @ wanted)
+            return solved
+        root = np.sqrt(share)
+        reached = mine * root[:, None]
+        small = (reached / diagonal) @ reached.T
+        small[np.diag_indices(len(mine))] += np.float32(1)
+        solved = (reached.T @ np.linalg.solve(small, wanted / root)) / diagonal
+        return solved
+
+
+@dataclass(frozen=True)
 class Grain:
     """n items with their factors.
 
@@ -108,17 +173,13 @@ class Grain:
 
     def fold_in(self, at: IndexArray, share: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return (k,) the factors of a listener who played these rows."""
-        mine = self.factors[at]
-        k = self.factors.shape[1]
-        gram = UNOBSERVED * self.gram + (mine.T * share) @ mine
-        gram[np.diag_indices(k)] += RIDGE * (len(at) + UNOBSERVED * len(self))
-        solved: NDArray[np.float32] = np.linalg.solve(gram, mine.T @ (share + UNOBSERVED))
-        return solved
+        basis = self.basis
+        return basis.turn @ basis.fold(self.factors[at] @ basis.turn, share, others=len(self))
 
     @cached_property
-    def gram(self) -> Factors:
-        """(k, k), Y'Y over all items."""
-        return self.factors.T @ self.factors
+    def basis(self) -> "Basis":
+        """The directions in which all items' factors are independent."""
+        return Basis.of(self.factors)
 
     def to_files(self, name: str) -> Mapping[str, bytes]:
         """Return the grain's files: an array each."""

@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.linalg.lapack import sposv
 from sklearn.utils.extmath import randomized_svd
 
-from recommender.grain import RIDGE, SHARPNESS, UNOBSERVED, Factors, Grain
+from recommender.grain import SHARPNESS, Basis, Factors, Grain
 from recommender.keys import places, sorted_keys
 
 MOST_ITEMS = 20_000
@@ -117,13 +116,11 @@ def _factors(shares: sp.csr_matrix, size: int, seed: int) -> Factors:
 
 
 def _solve(shares: sp.csr_matrix, solved: Factors, given: Factors) -> None:
-    """Set each row of `solved` to its best, the other side given; see `Grain.fold_in`."""
-    gram = UNOBSERVED * (given.T @ given)
-    diagonal = np.diag_indices(len(gram))
+    """Set each row of `solved` to its best, the other side given; see `Basis.fold`."""
+    basis = Basis.of(given)
+    turned = given @ basis.turn
     starts, columns, data = shares.indptr, shares.indices, shares.data
     for row in range(len(solved)):
         span = slice(starts[row], starts[row + 1])
-        mine, share = given[columns[span]], data[span]
-        left = gram + (mine.T * share) @ mine
-        left[diagonal] += RIDGE * (len(share) + UNOBSERVED * len(given))
-        solved[row] = sposv(left, mine.T @ (share + UNOBSERVED))[1]
+        solved[row] = basis.fold(turned[columns[span]], data[span], others=len(given))
+    solved[:] = solved @ basis.turn.T
