@@ -57,19 +57,19 @@ class Basis:
     def fold(
         self, mine: Factors, share: NDArray[np.float32], *, others: int
     ) -> NDArray[np.float32]:
-        """Return (k,) in this basis: the u of `Grain.scores`, by the smaller of two systems.
+        """Return (..., k) in this basis: the u of `Grain.scores`, by the smaller of two systems.
 
         With b = w size + r (m + w n), the k equations (diag(b) + M' diag(l) M) u = M' (l + w) have
         the same solution as m of them (push-through identity), where m < k and L = diag(sqrt l):
 
-            u = M' L (I + L M diag(1/b) M' L)^-1 L^-1 (l + w) / b
+            u = diag(1/b) M' L (I + L M diag(1/b) M' L)^-1 L^-1 (l + w)
 
         Parameters
         ----------
         mine
-            M: (m, k) the played items' factors in this basis, m > 0.
+            M: (..., m, k) the played items' factors in this basis.
         share
-            l: (m,) > 0.
+            l: (..., m); 0 in rows that only fill up, so that several listeners fit one array.
         others
             n: how many items there are.
 
@@ -82,19 +82,24 @@ class Basis:
         >>> np.allclose(u, [expected, 0, 0], atol=1e-5)
         True
         """
-        diagonal = UNOBSERVED * self.size + np.float32(RIDGE * (len(mine) + UNOBSERVED * others))
-        wanted = share + np.float32(UNOBSERVED)
-        if len(mine) >= len(diagonal):
-            left = (mine.T * share) @ mine
-            left[np.diag_indices(len(diagonal))] += diagonal
-            solved: NDArray[np.float32] = np.linalg.solve(left, mine.T @ wanted)
+        played = share > 0
+        penalty = RIDGE * (played.sum(axis=-1, keepdims=True) + UNOBSERVED * others)
+        diagonal = UNOBSERVED * self.size + penalty.astype(np.float32)
+        wanted = np.where(played, share + np.float32(UNOBSERVED), np.float32(0))
+        across = mine.swapaxes(-1, -2)
+        if mine.shape[-2] >= mine.shape[-1]:
+            left = (across * share[..., None, :]) @ mine
+            left += diagonal[..., None] * np.eye(mine.shape[-1], dtype=np.float32)
+            solved: NDArray[np.float32] = np.linalg.solve(left, across @ wanted[..., None])[..., 0]
             return solved
         root = np.sqrt(share)
-        reached = mine * root[:, None]
-        small = (reached / diagonal) @ reached.T
-        small[np.diag_indices(len(mine))] += np.float32(1)
-        solved = (reached.T @ np.linalg.solve(small, wanted / root)) / diagonal
-        return solved
+        reached = mine * root[..., None]
+        small = (reached / diagonal[..., None, :]) @ reached.swapaxes(-1, -2)
+        small += np.eye(mine.shape[-2], dtype=np.float32)
+        right = np.divide(wanted, root, out=np.zeros_like(root), where=played)
+        solved = (reached.swapaxes(-1, -2) @ np.linalg.solve(small, right[..., None]))[..., 0]
+        unscaled: NDArray[np.float32] = solved / diagonal
+        return unscaled
 
 
 @dataclass(frozen=True)

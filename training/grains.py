@@ -18,6 +18,9 @@ POPULAR_IN, POPULAR_OUT = 0.25, 0.1
 """Powers of an item's weight in all histories: how far its hits are damped, and lifted again."""
 ITERATIONS = 8
 
+_AT_ONCE = 500_000
+"""Numbers in an array of `_solve`."""
+
 Counts = Mapping[str, float]
 """Item -> how often it was played, > 0."""
 
@@ -119,8 +122,18 @@ def _solve(shares: sp.csr_matrix, solved: Factors, given: Factors) -> None:
     """Set each row of `solved` to its best, the other side given; see `Basis.fold`."""
     basis = Basis.of(given)
     turned = given @ basis.turn
-    starts, columns, data = shares.indptr, shares.indices, shares.data
-    for row in range(len(solved)):
-        span = slice(starts[row], starts[row + 1])
-        solved[row] = basis.fold(turned[columns[span]], data[span], others=len(given))
+    length = np.diff(shares.indptr)
+    order = np.argsort(length, kind="stable")
+    begin = 0
+    while begin < len(order):
+        # Rows of about the same length, filled up to the longest; as many as stay small.
+        most = max(1, _AT_ONCE // max(1, int(length[order[begin]]) * given.shape[1]))
+        rows = order[begin : begin + most]
+        begin += len(rows)
+        width = int(length[rows[-1]])
+        at = shares.indptr[rows][:, None] + np.arange(width)
+        is_own = np.arange(width) < length[rows][:, None]
+        at = np.where(is_own, at, 0)
+        share = np.where(is_own, shares.data[at], np.float32(0))
+        solved[rows] = basis.fold(turned[shares.indices[at]], share, others=len(given))
     solved[:] = solved @ basis.turn.T
