@@ -33,6 +33,8 @@ from features.catalogue import load_catalogue
 from features.database import connect
 from features.migrations import migrate
 from pipelines.servers import open_servers
+from recommender.colisten import Colisten
+from recommender.scoring import Scorer
 from serving import golden
 from serving.auth import issue_token
 from serving.model_registry import load_champion, open_registry
@@ -221,9 +223,11 @@ def uncached(bench: Bench) -> Iterator[Row]:
 def _ranking_alone(bench: Bench) -> float:
     """Return the milliseconds of candidates, components and ranking, with nothing around them."""
     registry = open_registry(bench.tracking_uri)
-    from recommender.scoring import Scorer  # noqa: PLC0415
-
-    served = Served.of(load_catalogue(bench.engine), load_champion(registry, "scorer", Scorer))
+    served = Served.of(
+        load_catalogue(bench.engine),
+        load_champion(registry, "scorer", Scorer),
+        load_champion(registry, "colisten", Colisten),
+    )
     registry.close()
     times = []
     for _ in range(10):

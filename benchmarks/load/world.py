@@ -1,7 +1,11 @@
-"""The world that the service is measured in: real tracks and listeners, and two scorer versions."""
+"""The world that the service is measured in: real tracks and listeners, and what serves them.
+
+A co-listening model of these listeners is served, and a scorer that weighs it, under two versions.
+"""
 
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,8 +16,14 @@ from features.settings import read_settings
 from features.sources.catalogue import import_catalogue
 from features.sources.lastfm import import_lastfm
 from features.sources.world import build_world
-from recommender.scoring import PRIOR, Scorer
+from recommender.cold_start import Stage
+from recommender.scoring import Scorer
+from training.colisten_run import fit_to
+from training.dataset import read_dataset
 
+SEED = 7
+WEIGHED = Scorer.of({stage: {"colisten": 0.8, "novelty": 0.2} for stage in Stage})
+"""About what training fits to these listeners."""
 MANIFEST, FILES = "manifest.json", "artifacts"
 
 
@@ -38,44 +48,55 @@ def fill(engine: sa.Engine) -> list[str]:
 
 
 def register(engine: sa.Engine, folder: Path, versions: int = 2) -> None:
-    """Register equal scorers under several versions, in tables laid out as MLflow's."""
+    """Register models in tables laid out as MLflow's: equal scorers, and co-listening."""
+    colisten = fit_to(read_dataset(engine, seed=SEED), seed=SEED)
     with engine.begin() as connection:
         for statement in (
             "CREATE SCHEMA IF NOT EXISTS mlflow",
             "CREATE TABLE mlflow.model_versions (name text, version int, storage_location text)",
             "CREATE TABLE mlflow.model_version_tags (name text, version int, key text, value text)",
             "CREATE TABLE mlflow.registered_model_aliases (alias text, version int, name text)",
-            "INSERT INTO mlflow.registered_model_aliases VALUES ('champion', 1, 'scorer')",
+            "INSERT INTO mlflow.registered_model_aliases"
+            " VALUES ('champion', 1, 'scorer'), ('champion', 1, 'colisten')",
         ):
             connection.execute(sa.text(statement))
         for version in range(1, versions + 1):
-            place = folder / f"scorer-{version}"
-            digest = _write(place / FILES, PRIOR)
-            connection.execute(
-                sa.text("INSERT INTO mlflow.model_versions VALUES ('scorer', :v, :place)"),
-                {"v": version, "place": str(place)},
-            )
-            connection.execute(
-                sa.text(
-                    "INSERT INTO mlflow.model_version_tags"
-                    " VALUES ('scorer', :v, 'manifest_sha256', :digest)"
-                ),
-                {"v": version, "digest": digest},
-            )
+            _add(connection, folder, "scorer", version, WEIGHED.to_files())
+        _add(connection, folder, "colisten", 1, colisten.to_files())
+
+
+def _add(
+    connection: sa.Connection, folder: Path, name: str, version: int, files: Mapping[str, bytes]
+) -> None:
+    place = folder / f"{name}-{version}"
+    asked = {
+        "name": name,
+        "v": version,
+        "place": str(place),
+        "digest": _write(place / FILES, files),
+    }
+    for statement in (
+        "INSERT INTO mlflow.model_versions VALUES (:name, :v, :place)",
+        "INSERT INTO mlflow.model_version_tags VALUES (:name, :v, 'manifest_sha256', :digest)",
+    ):
+        connection.execute(sa.text(statement), asked)
 
 
 def swap(engine: sa.Engine) -> None:
     """Let the other version be champion."""
     with engine.begin() as connection:
         connection.execute(
-            sa.text("UPDATE mlflow.registered_model_aliases SET version = 3 - version")
+            sa.text(
+                "UPDATE mlflow.registered_model_aliases SET version = 3 - version"
+                " WHERE name = 'scorer'"
+            )
         )
 
 
-def _write(folder: Path, scorer: Scorer) -> str:
+def _write(folder: Path, files: Mapping[str, bytes]) -> str:
     folder.mkdir(parents=True)
     hashes = {}
-    for name, content in scorer.to_files().items():
+    for name, content in files.items():
         (folder / name).write_bytes(content)
         hashes[name] = hashlib.sha256(content).hexdigest()
     manifest = json.dumps(hashes).encode()
