@@ -27,6 +27,7 @@ NOTHING_BETTER = frozenset({"gain", "effective_n", "evidence", OLDER})
 """Gates that say only that nothing better was shown; any other one asks for a look."""
 DATA = "data"
 """The gate of a day whose data is broken."""
+WHO = "bondhu nightly"
 DECISION = "decision."
 PROMOTION = "promotion"
 """Kind of a decision, where it is named: a rollback is not this night's."""
@@ -107,10 +108,8 @@ def _decide(night: Night, version: "Version") -> "Decision":
     from training.promotion import promote as decide  # noqa: PLC0415 - with the registry
 
     if version.name == "audio_estimator":
-        return promote_if_it_helps(night.registry, version)
-    return decide(
-        night.registry, version.name, version.number, who="bondhu nightly", now=night.now()
-    )
+        return promote_if_it_helps(night.registry, version, who=WHO, now=night.now())
+    return decide(night.registry, version.name, version.number, who=WHO, now=night.now())
 
 
 def _standing(night: Night, version: "Version") -> "Decision | None":

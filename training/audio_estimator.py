@@ -5,7 +5,6 @@ never saw it. Beside it stands what anybody would do without a model: the artist
 of all where the artist is new.
 """
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,8 +27,8 @@ from training.data_parts import DATA_FILE, to_file
 from training.figures import learning_curve_figure
 from training.holdout import draw_of
 from training.intervals import Interval, bootstrap
-from training.promotion import Decision
-from training.runs import BASELINE, CHAMPION, COMPARED_WITH, Run, Version
+from training.promotion import SOMEBODY, Decision, carry_out
+from training.runs import BASELINE, COMPARED_WITH, Run, Version
 
 if TYPE_CHECKING:  # importing it takes seconds
     from training.registry import Registry
@@ -125,13 +124,15 @@ def train_audio_estimator(
         estimator,
         {BASELINE: str(champion.number if champion else 0), COMPARED_WITH: "having no model"},
     )
-    promoted = decide and promote_if_it_helps(registry, version).promoted
+    promoted = decide and promote_if_it_helps(registry, version, now=now).promoted
     return TrainedEstimator(
         version.run_id, version.number, estimator, metrics, examples.refused, promoted
     )
 
 
-def promote_if_it_helps(registry: "Registry", version: Version) -> Decision:
+def promote_if_it_helps(
+    registry: "Registry", version: Version, *, now: datetime, who: str = SOMEBODY
+) -> Decision:
     """Make a version the champion where its error is lower than without one, beyond chance."""
     found = registry.metrics(version.run_id)
     names = ("gain_mae", "gain_mae_low", "gain_mae_high")
@@ -142,10 +143,7 @@ def promote_if_it_helps(registry: "Registry", version: Version) -> Decision:
         None if promoted else "gain",
         f"{version}: its out-of-fold gain over no model is {gain}",
     )
-    entry = {"promoted": promoted, "gate": decision.gate, "message": decision.message}
-    registry.set_tag(version, "decision.1", json.dumps(entry, sort_keys=True))
-    if promoted:
-        registry.set_alias(KIND.name, CHAMPION, version.number)
+    carry_out(registry, version, decision, who=who, now=now)
     return decision
 
 

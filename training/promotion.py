@@ -173,6 +173,21 @@ def rollback(
     return decision
 
 
+def carry_out(
+    registry: Versions,
+    version: Version,
+    decision: Decision,
+    *,
+    who: str = SOMEBODY,
+    now: datetime | None = None,
+) -> None:
+    """Write a decision down that was taken without the gates, and let the alias follow it."""
+    by = _By(PROMOTION, None, who, now, {})
+    _record(registry, version, registry.champion(version.name), decision, by)
+    if decision.promoted:
+        registry.set_alias(version.name, CHAMPION, version.number)
+
+
 def history(registry: Versions, name: str) -> list[Entry]:
     """Return every decision about a model, the oldest first."""
     entries = [
@@ -229,7 +244,7 @@ def _taken(version: Version) -> int:
 
 
 def _entry(version: Version, kept: dict[str, object]) -> Entry:
-    previous, gate, reason = kept["previous_champion"], kept["gate"], kept["reason"]
+    previous, gate, reason = (kept.get(key) for key in ("previous_champion", "gate", "reason"))
     said, margins = kept.get("findings", []), kept.get("margins", {})
     return Entry(
         kind=str(kept.get("kind", PROMOTION)),

@@ -1,7 +1,8 @@
 """The estimator: a world in which artists and genres decide, and what must not be learned from."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,11 +14,14 @@ from features.sources.catalogue import import_catalogue
 from recommender.audio import FEATURES
 from recommender.audio_estimator import AudioEstimator
 from recommender.errors import ModelFormatError
-from training.audio_estimator import out_of_fold
+from tests.training.test_promotion import FakeVersions
+from training.audio_estimator import out_of_fold, promote_if_it_helps
 from training.audio_examples import AudioExamples, read_examples
 from training.audio_fit import artist_means, fit
 from training.catalogue import load_trainable_catalogue
 from training.errors import NothingTrainableError
+from training.promotion import history, rollback
+from training.runs import AUDIO_ESTIMATOR, Version
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -184,3 +188,39 @@ def test_tracks_without_a_genre_are_fitted_too() -> None:
     assert part[0, 0] == pytest.approx(0.3, abs=0.05)
     nothing = fit(examples.audio, examples.artist, [()] * len(genres))
     assert nothing.intercept == pytest.approx(examples.audio.mean(axis=0), abs=0.01)
+
+
+class Estimators(FakeVersions):
+    """Versions 1 and 2 help, version 3 does not; nobody serves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        numbers = (1, 2, 3)
+        self.all = {n: Version(AUDIO_ESTIMATOR, n, f"run{n}", "", {}) for n in numbers}
+        gains = {1: 0.02, 2: 0.03, 3: -0.01}
+        names = ("gain_mae", "gain_mae_low", "gain_mae_high")
+        self.runs = {f"run{n}": dict.fromkeys(names, gains[n]) for n in numbers}
+        self.served = 0
+
+    def metrics(self, run_id: str) -> dict[str, float]:
+        return self.runs[run_id]
+
+
+def test_a_decision_without_gates_is_in_the_history_and_can_be_rolled_back() -> None:
+    versions = Estimators()
+    for number in (1, 2, 3):
+        at = NOW + timedelta(days=number)
+        promote_if_it_helps(cast(Any, versions), versions.all[number], now=at, who="ada")
+    assert versions.served == 2
+    found = [(e.number, e.promoted, e.gate, e.who) for e in history(versions, AUDIO_ESTIMATOR)]
+    assert found == [(1, True, None, "ada"), (2, True, None, "ada"), (3, False, "gain", "ada")]
+    rollback(versions, AUDIO_ESTIMATOR)
+    assert versions.served == 1
+
+
+def test_a_decision_of_an_older_release_is_listed_too() -> None:
+    versions = Estimators()
+    kept = '{"promoted": true, "gate": null, "message": "it helps"}'
+    versions.set_tag(versions.all[1], "decision.1", kept)
+    (entry,) = history(versions, AUDIO_ESTIMATOR)
+    assert (entry.number, entry.previous_champion, entry.message) == (1, None, "it helps")
