@@ -98,6 +98,13 @@ def test_a_missing_version_or_file_is_named(registry: Registry) -> None:
         registry.load(KIND, 1)
 
 
+def test_a_name_that_no_model_has_is_named(registry: Registry) -> None:
+    for name in ("nothing", "it's", "a' or name='scorer", ""):
+        assert registry.versions(name) == []
+        with pytest.raises(RegistryError, match=f"there is no {name} 1"):
+            registry.version(name, 1)
+
+
 def test_an_interrupted_first_start_is_finished(registry: Registry) -> None:
     registry.log_run(Run("prior"), KIND, PRIOR, {})
     assert registry.champion(SCORER) is None

@@ -57,6 +57,7 @@ _UNKNOWN = {
     ErrorCode.Name(RESOURCE_DOES_NOT_EXIST),
     ErrorCode.Name(INVALID_PARAMETER_VALUE),
 }
+_NAME = re.compile(r"[\w.-]+")
 _PAGE = 200
 
 
@@ -135,6 +136,8 @@ class Registry:
 
     def versions(self, name: str) -> list[Version]:
         """Return all versions of a model, the oldest first; none where the model is unknown."""
+        if not _NAME.fullmatch(name):  # it would end the filter's quotation
+            return []
         found: list[ModelVersion] = []
         token: str | None = None
         while token != "":
