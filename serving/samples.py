@@ -6,6 +6,7 @@ candidates were judged for an earlier list are not sampled: their components are
 """
 
 from collections import deque
+from threading import Lock
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -31,6 +32,7 @@ class ComponentSamples:
         self._engine = engine
         self._share = share
         self._queue: deque[tuple[ComputedList, int]] = deque()
+        self._lock = Lock()  # calls offer and forget while housekeeping flushes
 
     def wants(self, recommendation_id: UUID) -> bool:
         """Return whether a list is one of the sampled share."""
@@ -46,14 +48,16 @@ class ComponentSamples:
         """
         if not self.wants(computed.recommendation_id) or not computed.impressions:
             return
-        if len(self._queue) >= LONGEST_QUEUE:
-            DEGRADED.labels("samples").inc()
-            return
-        self._queue.append((computed, build_id))
+        with self._lock:
+            if len(self._queue) < LONGEST_QUEUE:
+                self._queue.append((computed, build_id))
+                return
+        DEGRADED.labels("samples").inc()
 
     def forget(self, user_id: str) -> None:
         """Let what waits about a listener go: they are being deleted."""
-        self._queue = deque(one for one in tuple(self._queue) if one[0].user_id != user_id)
+        with self._lock:
+            self._queue = deque(one for one in self._queue if one[0].user_id != user_id)
 
     def flush(self) -> int:
         """Tell Postgres; returns how many.
@@ -63,7 +67,9 @@ class ComponentSamples:
         sqlalchemy.exc.OperationalError
             Postgres is away; these are left out.
         """
-        samples = [_sample(*self._queue.popleft()) for _ in range(len(self._queue))]
+        with self._lock:
+            waiting, self._queue = self._queue, deque()
+        samples = [_sample(*one) for one in waiting]
         if samples:
             with self._engine.begin() as connection:
                 store_samples(connection, samples)

@@ -182,3 +182,22 @@ async def test_the_queue_is_bounded_and_waits_for_nobody(
     with world.connect() as connection:
         stored = connection.scalar(sa.text("SELECT count(*) FROM component_samples"))
     assert 1 <= int(stored or 0) <= 2
+
+
+async def test_a_deletion_while_samples_are_told_breaks_nothing(
+    sampled: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(sampled) as client:
+        for user in ("ada", "bob"):
+            await client.recommend(user=user)
+        kept = client.application.samples
+        assert len(kept) == 2
+        made = samples._sample
+
+        def slow(*one: Any) -> Any:
+            kept.forget("bob")
+            return made(*one)
+
+        monkeypatch.setattr(samples, "_sample", slow)
+        assert kept.flush() == 2
+        assert len(kept) == 0
