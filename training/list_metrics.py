@@ -181,5 +181,5 @@ def coverage(lists: Sequence[IndexArray], size: int) -> Coverage:
 
 def _jackknife(value: float, pseudo_values: FloatArray) -> Interval:
     n = len(pseudo_values)
-    half = 1.96 * float(pseudo_values.std(ddof=1)) / n**0.5 if n > 1 else float("inf")
+    half = 1.96 * float(pseudo_values.std(ddof=1)) / n**0.5 if n > 1 else 1.0  # it says nothing
     return Interval(value, value - half, value + half)

@@ -90,6 +90,11 @@ def test_coverage_counts_what_any_list_names() -> None:
     assert found.pseudo_values.tolist() == pytest.approx([0.5, 0.5, 0.3])
 
 
+def test_one_list_s_coverage_says_nothing_and_stays_a_number() -> None:
+    found = coverage([np.array([0, 1])], 4)
+    assert found.interval == Interval(0.5, -0.5, 1.5)
+
+
 def test_columns_are_drawn_as_one_is() -> None:
     values = np.random.default_rng(1).normal(size=(40, 3))
     for column, found in zip(values.T, bootstrap_columns(values, 7), strict=True):
