@@ -285,6 +285,25 @@ def test_a_small_group_is_not_judged_by_noise(versions: FakeVersions) -> None:
     assert promote(versions, SCORER, number).promoted
 
 
+def test_one_listener_s_interval_without_width_is_no_guard(versions: FakeVersions) -> None:
+    number = versions.add((0.02, 0.01, 0.03))
+    loss = {f"group/few/{GAIN}{end}": -0.03 for end in ("", "_low", "_high")}
+    run = versions.runs[f"run{number}"]
+    run |= loss | {"group/few/listeners": 6.0}
+    assert promote(versions, SCORER, number).gate == "group"
+    run["group/few/listeners"] = 1.0
+    decision = promote(versions, SCORER, number)
+    assert decision.promoted
+    (finding,) = [f for f in decision.findings if f.gate == "group"]
+    assert finding.message.endswith("not held against it: 1 listeners are too few")
+
+
+def test_what_is_no_number_passes_no_guard(versions: FakeVersions) -> None:
+    number = versions.add((0.02, 0.01, 0.03))
+    versions.runs[f"run{number}"]["latency_ms"] = float("nan")
+    assert promote(versions, SCORER, number).gate == "latency"
+
+
 def test_a_defective_run_is_declined_without_a_champion_too(versions: FakeVersions) -> None:
     number = versions.add((0.02, 0.01, 0.03))
     versions.served = 0
