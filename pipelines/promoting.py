@@ -113,8 +113,11 @@ def _decide(night: Night, version: "Version") -> "Decision":
 
 
 def _standing(night: Night, version: "Version") -> "Decision | None":
-    """Return what was decided before this step was killed, and carry it out to its end."""
-    from training.promotion import Decision  # noqa: PLC0415 - with the registry
+    """Return what was decided before this step was killed, and carry it out to its end.
+
+    A champion that somebody set since, as by a rollback, stays.
+    """
+    from training.promotion import Decision, history  # noqa: PLC0415 - with the registry
     from training.runs import CHAMPION  # noqa: PLC0415
 
     taken = sorted(
@@ -127,6 +130,7 @@ def _standing(night: Night, version: "Version") -> "Decision | None":
     entry = json.loads(taken[-1][1])
     if entry.get("kind", PROMOTION) != PROMOTION:
         return None
-    if entry["promoted"]:
+    later = [one for one in history(night.registry, version.name) if one.promoted][-1:]
+    if entry["promoted"] and all(one.number == version.number for one in later):
         night.registry.set_alias(version.name, CHAMPION, version.number)
     return Decision(bool(entry["promoted"]), entry["gate"], str(entry["message"]))

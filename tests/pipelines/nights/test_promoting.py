@@ -26,9 +26,13 @@ class Registry:
     days_later: int
     decisions: dict[str, str] = field(default_factory=dict)
     aliases: list[int] = field(default_factory=list)
+    decisions_on_champion: dict[str, str] = field(default_factory=dict)
 
     def version(self, name: str, number: int) -> Version:
         return version(number, **self.decisions)
+
+    def versions(self, name: str) -> list[Version]:
+        return [version(1, **self.decisions_on_champion), version(2, **self.decisions)]
 
     def champion(self, name: str) -> Version:
         return version(1, **self.champion_tags)
@@ -87,4 +91,15 @@ def test_a_decision_that_was_recorded_is_carried_out() -> None:
     declined = '{"promoted": false, "gate": "gain", "message": "it is not"}'
     registry = Registry({}, -1, {"decision.1": promoted, "decision.2": declined})
     assert decided(registry)["gate"] == "gain"
+    assert registry.aliases == []
+
+
+def test_a_rollback_after_the_kill_stays() -> None:
+    promoted = '{"promoted": true, "gate": null, "message": "it is better", "at": "2026-05-20"}'
+    back = (
+        '{"promoted": true, "gate": null, "message": "back", "at": "2026-05-21",'
+        ' "kind": "rollback", "previous_champion": 2}'
+    )
+    registry = Registry({}, -1, {"decision.1": promoted}, [], {"decision.1": back})
+    assert decided(registry)["message"] == "it is better"
     assert registry.aliases == []
