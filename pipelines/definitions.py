@@ -29,7 +29,7 @@ from pipelines.nights import due
 from pipelines.nights.alarms import unfinished
 from pipelines.nights.lock import only_one
 from pipelines.nights.night import Night
-from pipelines.nights.running import FAILED, close_night, open_night, run_nights
+from pipelines.nights.running import FAILED, close_night, is_done, open_night, run_nights
 from pipelines.steps import STEPS
 
 NIGHT_CRON = f"0 {due.HOUR} * * *"
@@ -54,7 +54,10 @@ def night(context: InitResourceContext) -> Iterator[Night]:
     with open_environment(read_settings()) as environment, only_one(environment.engine):
         with open_night(environment, wanted, now=_now, say=say) as one:
             yield one
-        close_night(one, "; ".join(unfinished(one)) or None)
+        failure = "; ".join(unfinished(one)) or None
+        # Of a part of the steps the night is not done: it stays due.
+        if failure is not None or is_done(one):
+            close_night(one, failure)
 
 
 @op

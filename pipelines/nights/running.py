@@ -4,6 +4,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
@@ -111,16 +112,30 @@ def close_night(night: Night, failure: str | None) -> int:
     """Write down how a night ended, and call for whoever should look; return its exit code."""
     engine = night.environment.engine
     found = alarms.verdict(night, failure)
+    for line in found.alarms:
+        night.say(line)
+    if found.exit_code:  # before the end is written down: a kill here calls twice, not never
+        webhook.call(night, found)
     nights.finish(
         engine, night.date, exit_code=found.exit_code, outcome=found.outcome(), now=night.now()
     )
-    for line in found.alarms:
-        night.say(line)
-    if found.exit_code:
-        webhook.call(night, found)
-    if failure is not None:  # a night that failed is reported as far as it came
-        steps.STEPS["report"](night)
+    if failure is not None:
+        _report_as_far_as_it_came(night)
     return found.exit_code
+
+
+def is_done(night: Night) -> bool:
+    """Return whether every step of a night came to its end."""
+    found = nights.steps(night.environment.engine, night.date)
+    return all(name in found and found[name].status == "done" for name in steps.STEPS)
+
+
+def _report_as_far_as_it_came(night: Night) -> None:
+    """Report a night that failed; what failed it may fail the report too, and no night after it."""
+    with ThreadPoolExecutor(1) as executor:
+        error = executor.submit(steps.STEPS["report"], night).exception()
+    if error is not None:
+        night.say(f"the report could not be written: {one_line(error)}")
 
 
 def do_step(night: Night, name: str) -> Outcome:

@@ -47,7 +47,7 @@ def call(night: Night, found: Verdict) -> bool:
                 answer = httpx.post(url.get_secret_value(), json=message, timeout=TIMEOUT_SECONDS)
                 if answer.status_code >= 500 or answer.status_code == 429:
                     raise _RefusedError(f"it answered {answer.status_code}")
-    except (httpx.TransportError, httpx.InvalidURL, _RefusedError) as error:
+    except (httpx.RequestError, httpx.InvalidURL, _RefusedError) as error:
         reason = str(error) if isinstance(error, _RefusedError) else type(error).__name__
         night.say(f"the webhook could not be told ({reason}): check BONDHU_WEBHOOK_URL")
         return False

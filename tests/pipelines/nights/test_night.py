@@ -127,6 +127,43 @@ def test_what_may_pass_is_tried_again_and_what_failed_is_taken_up(
     assert calls.count("evaluate") == 2
 
 
+def test_a_report_that_fails_keeps_no_later_night_from_running(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(night: Night) -> Outcome:
+        raise ValueError("no room")
+
+    replaced: dict[str, Callable[[Night], Outcome]] = {name: lambda _: {} for name in steps.STEPS}
+    monkeypatch.setattr(steps, "STEPS", replaced | {"report": broken})
+    said: list[str] = []
+    dates = [now().date() - timedelta(days=1), now().date()]
+    assert running.run_nights(environment, dates, now=now, say=said.append) == 30
+    assert said.count(f"{dates[1]} the report could not be written: ValueError: no room") == 1
+    rows = nights.nights(environment.engine, until=dates[1], most=9)
+    assert [(row.night, row.status) for row in rows] == [(one, "failed") for one in dates[::-1]]
+
+
+def test_a_step_by_hand_does_not_make_its_night_done(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dagster import materialize  # noqa: PLC0415 - 1.5 s
+
+    from pipelines import definitions  # noqa: PLC0415 - imports Dagster
+
+    replaced: dict[str, Callable[[Night], Outcome]] = {name: lambda _: {} for name in steps.STEPS}
+    monkeypatch.setattr(steps, "STEPS", replaced)
+    monkeypatch.setattr(definitions, "read_settings", lambda: environment.settings)
+
+    def by_hand(*names: str) -> None:
+        resources = {"night": definitions.night}
+        assert materialize(definitions.ASSETS, resources=resources, selection=names).success
+
+    by_hand("watch")
+    assert due.due(environment.engine, now(), catch_up=7) == [now().date()]
+    by_hand(*steps.STEPS)
+    assert due.due(environment.engine, now(), catch_up=7) == []
+
+
 def test_a_second_run_says_who_holds_the_lock(engine: sa.Engine, database_url: str) -> None:
     other = connect(database_url)
     said = r"another night runs since .* pid \d+"
