@@ -88,12 +88,16 @@ class Place:
 
     @classmethod
     def of(cls, environment: Environment) -> "Place":
-        """Return an environment's place, without the secrets that lists do not need."""
+        """Return an environment's place, without the secrets that lists do not need.
+
+        Addresses hold passwords: those of the settings, which Dask's logs would show, go as well.
+        """
         secrets = {
             name: None for name, value in environment.settings if isinstance(value, SecretStr)
         }
+        addresses = dict.fromkeys(("database_url", "redis_url", "mlflow_tracking_uri"))
         return cls(
-            environment.settings.model_copy(update=secrets),
+            environment.settings.model_copy(update=secrets | addresses),
             environment.database_url,
             environment.redis_url,
             environment.tracking_uri,

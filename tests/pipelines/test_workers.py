@@ -14,7 +14,7 @@ import pytest
 import redis
 import sqlalchemy as sa
 from dying_work import DiesOnce
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from serving_world import make_world, register
 
 from features.database import mlflow_uri
@@ -45,6 +45,20 @@ finds its lists and puts them into the first cache once more."""
 def test_setting_is_checked(value: str) -> None:
     with pytest.raises(ValidationError, match="bondhu_dask"):
         Settings(bondhu_dask=value)
+
+
+def test_what_is_sent_to_workers_shows_no_password(engine: sa.Engine) -> None:
+    addresses = ("postgresql://ada:sesame@db/b", "redis://:sesame@cache", "postgresql://sesame@db")
+    settings = Settings(
+        database_url=addresses[0],
+        redis_url=addresses[1],
+        mlflow_tracking_uri=addresses[2],
+        bondhu_webhook_url=SecretStr("https://sesame"),
+    )
+    place = precompute.Place.of(Environment(settings, *addresses, engine))
+    assert (place.database_url, place.redis_url, place.tracking_uri) == addresses
+    assert "sesame" not in repr(ListsOfPart(place, NOW.date(), NOW, NOW))
+    assert "sesame" not in place.settings.model_dump_json()
 
 
 def test_nobody_at_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
