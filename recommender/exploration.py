@@ -232,8 +232,8 @@ def best_probabilities(score: FloatArray, spread: FloatArray) -> FloatArray:
     """Return for each row the probability that each column is the largest.
 
     With independent X_i ~ N(score_i, spread_i): P(i) = integral of phi_i(x) prod_(j != i) Phi_j(x),
-    by the trapezoid rule at `NODES` points between the largest score less 4 of the largest spreads
-    and the largest upper tail, then divided by their sum.
+    over `NODES` cells between the largest score - 4 spread and the largest score + 4 spread (of
+    each: the chance that X_i falls into it, the others at its middle), then divided by their sum.
 
     Parameters
     ----------
