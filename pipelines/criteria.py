@@ -58,7 +58,7 @@ def criteria(
         bits = engagement.entropy(connection, since=since, until=until)
         up = probes.uptime(connection, since=since, until=until)
     hits = cache_hits()
-    of_cache = f"{min(CACHE_DAYS, max(1, round(days)))} days, all workers"
+    of_cache = f"{CACHE_DAYS} days, all workers"  # whatever the window: Redis keeps no more
     figures = (cached, initial, query, hits, heard, new, bits, up)
     return [
         promise.kept(figure, of_cache if figure is hits else window)

@@ -1,16 +1,21 @@
 """The prober: asks the service every 30 s whether it is ready, and reads its histograms."""
 
 import time
+from collections import deque
 from collections.abc import Callable
 from datetime import datetime
 
 import httpx
+import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy.exc import OperationalError
 
-from features.probes import Probe
+from features.probes import Probe, store
 
 SECONDS = 30.0
 TIMEOUT_SECONDS = 5.0
+MOST_WAITING = 20_000
+"""Probes of a week: those that came before them are lost."""
 
 HISTOGRAMS = {
     "cached": ("bondhu_request_seconds", {"cache": "hit"}),
@@ -31,7 +36,7 @@ def probe(
     at, began = now(), timer()
     try:
         ok = client.get(f"{address}/readyz", timeout=TIMEOUT_SECONDS).status_code == 200
-    except httpx.TransportError:
+    except httpx.RequestError:
         ok = False
     took = 1000 * (timer() - began)
     found: dict[str, dict[str, int]] = {}
@@ -39,9 +44,31 @@ def probe(
         try:
             text = client.get(f"{address}/metrics", timeout=TIMEOUT_SECONDS).text
             found = {name: bins(text, *of) for name, of in HISTOGRAMS.items()}
-        except (httpx.TransportError, ValueError):  # ready all the same
+        except (httpx.RequestError, ValueError):  # ready all the same
             found = {}
     return Probe(address, at, ok, took, {name: one for name, one in found.items() if one})
+
+
+class Waiting:
+    """Probes that Postgres was not there for: its own failures count against uptime too."""
+
+    def __init__(self) -> None:
+        self._probes: deque[Probe] = deque(maxlen=MOST_WAITING)
+
+    def __len__(self) -> int:
+        """Return how many wait."""
+        return len(self._probes)
+
+    def keep(self, engine: sa.Engine, found: Probe) -> bool:
+        """Write a probe down after those that wait; return whether Postgres took them all."""
+        self._probes.append(found)
+        try:
+            while self._probes:
+                store(engine, self._probes[0])
+                self._probes.popleft()
+        except OperationalError:
+            return False
+        return True
 
 
 def bins(text: str, histogram: str, labels: dict[str, str]) -> dict[str, int]:

@@ -52,20 +52,27 @@ def probe(
     """Look at the service every 30 s and write down whether it answers, and how fast."""
     import httpx  # noqa: PLC0415 - with the next
 
-    from features.probes import store  # noqa: PLC0415
     from pipelines import prober  # noqa: PLC0415
 
+    try:
+        httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise NightError(f"--url {url} is no address ({error})") from None
+    waiting = prober.Waiting()
     with open_environment(read_settings()) as environment, httpx.Client() as client:
         while True:
             began = time.monotonic()
             found = prober.probe(url.rstrip("/"), now=lambda: datetime.now(UTC), client=client)
-            store(environment.engine, found)
+            is_kept = waiting.keep(environment.engine, found)
             word = "ready" if found.ok else "not ready"
-            typer.echo(f"{found.at:%H:%M:%S} {word} after {found.milliseconds:.0f} ms", err=True)
+            end = "" if is_kept else f"; PostgreSQL is away, {len(waiting)} probes wait for it"
+            typer.echo(
+                f"{found.at:%H:%M:%S} {word} after {found.milliseconds:.0f} ms{end}", err=True
+            )
             if once:
                 break
             time.sleep(max(0.0, prober.SECONDS - (time.monotonic() - began)))
-    if not found.ok:
+    if not (found.ok and is_kept):
         raise typer.Exit(1)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from commands import run
+from commands import assert_one_line, run
 
 from features import nights
 from pipelines.servers import Endpoints
@@ -56,3 +56,8 @@ def test_eight_criteria(tmp_path: Path, on: Endpoints) -> None:
     ran = run("criteria", "--since", "2026-05-01", home=tmp_path, servers=on)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.count("nothing measured") == 8
+
+
+def test_an_address_that_is_none_is_named(tmp_path: Path, on: Endpoints) -> None:
+    ran = run("probe", "--once", "--url", "http://[::", home=tmp_path, servers=on)
+    assert_one_line(ran, "--url http://[:: is no address")

@@ -56,6 +56,15 @@ def test_by_hand(engine: sa.Engine) -> None:
     assert found["API response (cached)"].actual == "<= 100 ms"
     assert found["API response (cached)"].n == 100 * 199
     assert found["Cache hit rate"].actual == "85.00%"
+    assert found["Cache hit rate"].window == "7 days, all workers"
+    (of_a_day,) = [
+        row
+        for row in criteria.criteria(
+            engine, since=UNTIL - timedelta(days=1), until=UNTIL, cache_hits=lambda: Figure(0.85, 9)
+        )
+        if row.metric == "Cache hit rate"
+    ]
+    assert of_a_day.window == "7 days, all workers"
 
 
 def test_entropy_is_in_bits_over_finest_genres(engine: sa.Engine) -> None:
@@ -71,6 +80,17 @@ def test_a_service_that_is_away_is_a_probe_too(engine: sa.Engine) -> None:
     assert not found.ok
     probes.store(engine, found)
     assert rows(engine)["Uptime"].actual == "0.00%"
+
+
+def test_probes_wait_for_a_database_that_is_away(engine: sa.Engine) -> None:
+    away = sa.create_engine("postgresql+psycopg2://nobody@127.0.0.1:9/none")
+    waiting = prober.Waiting()
+    for number in range(2):
+        assert not waiting.keep(away, Probe("a", AT + timedelta(seconds=number), False, 3.0, {}))
+    assert len(waiting) == 2
+    assert waiting.keep(engine, Probe("a", AT + timedelta(seconds=2), True, 3.0, {}))
+    assert len(waiting) == 0
+    assert rows(engine)["Uptime"].actual == "33.33%"
 
 
 def test_the_prober_reads_the_service_s_own_histograms() -> None:
