@@ -25,8 +25,8 @@ from training.figures import learning_curve_figure, qtable_figure
 from training.intervals import Interval
 from training.packaging import sha256
 from training.qtable_flavour import KIND, QTABLE
-from training.qtable_worth import SEED, gain_of, learning_curve
-from training.runs import BASELINE, FITTED_FROM_TAG, Run
+from training.qtable_worth import SEED, TEST_FOLD, gain_of, learning_curve
+from training.runs import BASELINE, FITTED_FROM_TAG, Run, Version
 
 if TYPE_CHECKING:  # importing it takes seconds
     from training.registry import Registry
@@ -56,7 +56,7 @@ class TrainedTable:
         Trainable rows in the log, and those that entered: a burst does so in part only.
     gain
         By how much the squared error on new listeners is lower than the champion's (or than that of
-        an empty table), listeners of the test fold left out of the table.
+        an empty table), listeners of the test fold left out of both tables.
     refused
         Source -> rows that may not be trained on.
     """
@@ -110,7 +110,7 @@ def train_qtable(
     parts = read_parts(engine, now=now)
     table, used = consolidate(engine, now=now, half_life_days=half_life_days, spread=spread)
     champion = registry.champion(QTABLE)
-    baseline = registry.load(KIND, champion.number) if champion else QTable()
+    baseline = _baseline(engine, registry, champion, spread) if champion else QTable()
     gain, tested = gain_of(engine, baseline, now=now, half_life_days=half_life_days, spread=spread)
     curve = learning_curve(engine, first, now=now, half_life_days=half_life_days, rows=rows)
     seconds = timer() - began
@@ -171,6 +171,24 @@ def train_qtable(
         sha256=digest,
         seconds=seconds,
     )
+
+
+def _baseline(engine: sa.Engine, registry: "Registry", champion: Version, spread: Spread) -> QTable:
+    """Return the champion as it would be without the test fold: those listeners are new to both.
+
+    The champion itself has summed what they said, and would foresee it. A version whose run does
+    not say as of when it was fitted stands as it is.
+    """
+    params = registry.run(champion.run_id).params
+    if not {"now", "half_life_days"} <= params.keys():
+        return registry.load(KIND, champion.number)
+    return consolidate(
+        engine,
+        now=datetime.fromisoformat(params["now"]),
+        half_life_days=float(params["half_life_days"]),
+        without_fold=TEST_FOLD,
+        spread=spread,
+    )[0]
 
 
 def _figures(table: QTable, curve: Mapping[int, Interval]) -> dict[str, bytes]:

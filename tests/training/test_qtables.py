@@ -14,6 +14,7 @@ from recommender import pooled
 from recommender.qtable import QTable, burst_bound
 from training.consolidation import consolidate
 from training.errors import NothingTrainableError, TrainingError
+from training.intervals import Interval
 from training.promotion import promote
 from training.qtable_flavour import KIND, QTABLE
 from training.qtables import train_qtable
@@ -126,6 +127,8 @@ def test_training_registers_what_is_promoted_and_served(
     # The same rows again are no gain over the champion.
     third = train_qtable(engine, registry, now=NOW)
     assert promote(registry, QTABLE, third.version).gate == "gain"
+    # Nor a loss: the champion is asked without the listeners that it is tested on, too.
+    assert third.gain == Interval(0.0, 0.0, 0.0)
 
 
 def test_nothing_to_learn_from_is_said(engine: sa.Engine, registry: "Registry") -> None:
