@@ -55,7 +55,7 @@ class Margins:
     off_policy
         How much of the mean reward per randomised slot may be lost, by the log.
     mismatch
-        The largest share of live lists whose components training cannot repeat.
+        The largest share of live lists' component values that training cannot repeat.
 
     Examples
     --------
@@ -317,8 +317,8 @@ def _mismatch(case: Case) -> Iterator[Finding]:
         yield Finding(
             "mismatch",
             share <= most,
-            f"training cannot repeat {share:.4f} of {lists:.0f} lists as they were served,"
-            f" {most:g} are allowed{over}",
+            f"training cannot repeat {share:.4f} of the component values of {lists:.0f} lists as"
+            f" they were served, {most:g} are allowed{over}",
         )
 
 
