@@ -1,7 +1,8 @@
 """What may be forgotten: expired lists, old samples, skips that a snapshot of the Q-table holds.
 
 Plays, likes and dislikes have no snapshot that says what they say: they stay. So does every event
-that replay may still draw from, and every impression, which evaluation reads.
+that replay may still draw from, and every impression, which evaluation reads; but the places of a
+list that a night prepared and nobody was shown are no impressions, and go with the list.
 """
 
 from dataclasses import dataclass
@@ -16,6 +17,16 @@ SAMPLE_DAYS = 30
 """How long sampled components stay: a comparison looks at the last days only."""
 
 _LISTS = sa.text("SELECT clean_expired_recommendations()")
+# A night names its lists by date and listener (ids of version 5); a call's id is drawn (version 4).
+_NEVER_SHOWN = sa.text(
+    """
+    DELETE FROM music_recommendations m USING recommendations_cache c
+    WHERE m.recommendation_id = c.recommendation_id AND c.expires_at <= now() AND c.servings = 1
+      AND substr(c.recommendation_id::text, 15, 1) = '5'
+      AND NOT EXISTS (SELECT FROM music_interactions i WHERE i.user_id = c.user_id
+                      AND i.recommendation_id = c.recommendation_id)
+    """
+)
 _SAMPLES = sa.text("DELETE FROM component_samples WHERE moment < :before")
 # The oldest snapshot that is kept, so that whoever goes back to it loses nothing either.
 _COVERED = sa.text(
@@ -63,6 +74,7 @@ def clean(
         How many of a listener's last episodes before the snapshot replay may draw from.
     """
     with engine.begin() as connection:
+        connection.execute(_NEVER_SHOWN)
         lists = int(connection.execute(_LISTS).scalar_one())
         connection.execute(_SAMPLES, {"before": now - timedelta(days=SAMPLE_DAYS)})
         if retention_days is None:

@@ -1,6 +1,7 @@
 """Retention: nothing goes that a snapshot does not hold."""
 
 from datetime import UTC, datetime, timedelta
+from uuid import NAMESPACE_OID, uuid4, uuid5
 
 import pytest
 import sqlalchemy as sa
@@ -84,3 +85,49 @@ def test_what_is_young_or_may_be_replayed_stays(
 ) -> None:
     assert clean(log, retention_days=days, now=NOW, buffer=buffer).interactions == 0
     assert len(left(log, "ada")) == 29
+
+
+def test_places_of_prepared_lists_that_nobody_was_shown_go_with_them(log: sa.Engine) -> None:
+    lists = {
+        "prepared": (uuid5(NAMESPACE_OID, "a"), 1, OLD),
+        "prepared and served": (uuid5(NAMESPACE_OID, "b"), 2, OLD),
+        "prepared and answered": (uuid5(NAMESPACE_OID, "c"), 1, OLD),
+        "prepared for tomorrow": (uuid5(NAMESPACE_OID, "d"), 1, datetime.now(UTC) + timedelta(1)),
+        "called for": (uuid4(), 1, OLD),
+    }
+    with log.begin() as connection:
+        for one, servings, expires_at in lists.values():
+            connection.execute(
+                sa.text(
+                    "INSERT INTO recommendations_cache (recommendation_id, user_id, cache_key,"
+                    " recommended_tracks_json, scores_json, metadata_json, recommendation_type,"
+                    " total_candidates, final_count, generated_at, expires_at,"
+                    " user_account_age_days, personality_snapshot, is_valid, servings)"
+                    " VALUES (:id, 'ada', 'k', '[]', '{}', '{}', 'week_1', 1, 1, :old, :expires,"
+                    " 0, '{}', true, :servings)"
+                ),
+                {"id": one, "old": OLD, "expires": expires_at, "servings": servings},
+            )
+            connection.execute(
+                sa.text(
+                    "INSERT INTO music_recommendations (recommendation_id, user_id, position,"
+                    " track_id, score, components, rl_adjustment, propensity, policy,"
+                    " model_versions, state) VALUES (:id, 'ada', 1, 't', 0, '{}', 0, 1, 'greedy',"
+                    " '{}', 's')"
+                ),
+                {"id": one},
+            )
+        connection.execute(
+            sa.text(
+                "INSERT INTO music_interactions (event_id, user_id, episode, track_id,"
+                " feedback_type, reward, state, recommendation_id, occurred_at, source, trainable)"
+                " VALUES (gen_random_uuid(), 'ada', 30, 't', 'like', 1, 's', :id, :old, 'api', true)"
+            ),
+            {"id": lists["prepared and answered"][0], "old": OLD},
+        )
+    assert clean(log, retention_days=None, now=NOW).lists == 4
+    with log.connect() as connection:
+        kept = set(
+            connection.scalars(sa.text("SELECT recommendation_id FROM music_recommendations"))
+        )
+    assert {name for name, (one, *_) in lists.items() if one not in kept} == {"prepared"}
