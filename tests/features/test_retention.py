@@ -121,7 +121,8 @@ def test_places_of_prepared_lists_that_nobody_was_shown_go_with_them(log: sa.Eng
             sa.text(
                 "INSERT INTO music_interactions (event_id, user_id, episode, track_id,"
                 " feedback_type, reward, state, recommendation_id, occurred_at, source, trainable)"
-                " VALUES (gen_random_uuid(), 'ada', 30, 't', 'like', 1, 's', :id, :old, 'api', true)"
+                " VALUES (gen_random_uuid(), 'ada', 30, 't', 'like', 1, 's', :id, :old, 'api',"
+                " true)"
             ),
             {"id": lists["prepared and answered"][0], "old": OLD},
         )
