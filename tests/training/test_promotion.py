@@ -106,6 +106,16 @@ def test_a_better_model_is_promoted(versions: FakeVersions) -> None:
     assert versions.served == number
 
 
+def test_a_gain_is_over_the_version_that_it_was_measured_against(versions: FakeVersions) -> None:
+    number = versions.add((0.02, 0.01, 0.03), baseline=7)
+    decision = promote(versions, SCORER, number)
+    said = {finding.gate: finding.message for finding in decision.findings}
+    assert said["gain"].startswith("its gain over version 7 is")
+    assert (
+        said["baseline"] == "it was compared with version 7, the champion is version 1: train again"
+    )
+
+
 def test_an_estimator_is_judged_by_its_error(versions: FakeVersions) -> None:
     number = versions.add((0.0, 0.0, 0.0))
     tags = {BASELINE: "1", COMPARED_WITH: "having no model"}
