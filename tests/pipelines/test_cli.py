@@ -113,6 +113,10 @@ def test_a_token_is_signed_with_a_secret_that_only_its_owner_reads(tmp_path: Pat
     assert secret.read_text() == before
 
 
+def test_promotions_of_an_unknown_model_are_refused(tmp_path: Path, on: Endpoints) -> None:
+    assert_one_line(run("promotions", "nosuch", home=tmp_path, servers=on), "nosuch", "scorer")
+
+
 def test_a_token_without_a_listener_is_refused(tmp_path: Path) -> None:
     assert_one_line(run("token", "--user", "", home=tmp_path), "--user")
 
