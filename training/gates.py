@@ -266,6 +266,8 @@ def _stage(case: Case) -> Iterator[Finding]:
 def _group(case: Case) -> Iterator[Finding]:
     for name in sorted(case.metrics):
         if name.startswith("group/") and name.endswith(f"/{GAIN}"):
+            if case.metrics.get(f"group/{name.split('/')[1]}/listeners") == 1:
+                continue  # an interval without a width: any loss would seem beyond chance
             gain = case.interval(name)
             what = f"its gain {case.over} in group {name.split('/')[1]} is {gain}"
             yield _guarded("group", gain, case.margins.group, what)
