@@ -10,7 +10,6 @@ from typing import Any
 import httpx
 import sqlalchemy as sa
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from features.build import build_features
@@ -289,7 +288,7 @@ def _ranking(answer: Json, title: str, before: Mapping[str, Json] | None = None)
         if before is not None:
             was = before.get(track["track_id"])
             cells.append(str(was["rank"]) if was else "-")
-        name = escape(f"{track['track_name']} - {track['artist_name']}")  # names hold brackets
+        name = f"{track['track_name']} - {track['artist_name']}"
         cells += [name, f"{track['score']:.4f}"]
         cells += [f"{track['components'][key]:.3f}" for key in keys]
         table.add_row(*cells, f"{track['rl_adjustment']:+.4f}")

@@ -152,7 +152,8 @@ def train_scorer(night: Night) -> Outcome:
     for latest in night.registry.versions("scorer")[1:][-1:]:  # the first was set by hand
         fitted_at = night.registry.run(latest.run_id).started_at
         if fitted_at and timedelta(0) < night.as_of - fitted_at < timedelta(days=nights - 0.5):
-            return {"model": "scorer", "skipped": f"{latest} is younger than {nights} nights"}
+            age = "a night" if nights == 1 else f"{nights} nights"
+            return {"model": "scorer", "skipped": f"{latest} is younger than {age}"}
     return _trained(night, "scorer", fit)
 
 

@@ -301,6 +301,8 @@ def _groups(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -
     lines = []
     for group in names:
         rows = values[[group in other[name]["groups"] for name in shared]]
+        if len(rows) == 1:  # its interval has no width: any difference would seem beyond chance
+            continue
         three = np.column_stack([rows, rows[:, 1] - rows[:, 0]])
         first, second, difference = bootstrap_columns(three, SEED_OF_DRAWS)
         lines.append(Line(group, first, second, difference, len(rows)))

@@ -104,7 +104,7 @@ def _short(text: str) -> str:
 def _verdict(comparison: Comparison) -> str:
     gain = comparison.metrics[0].difference if comparison.metrics else None
     if gain is None:
-        return "These runs left no evaluation that could be compared."
+        return "At least one of these runs left no evaluation: there is nothing to compare."
     words = {
         "gain": "The second run finds more of what listeners go on to play",
         "loss": "The second run finds less of what listeners go on to play",

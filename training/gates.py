@@ -143,9 +143,11 @@ class Case:
 
     @property
     def over(self) -> str:
-        """What the gain is over, in words."""
-        champion = "nothing" if self.champion is None else f"version {self.champion.number}"
-        return f"over {self.candidate.tags.get(COMPARED_WITH, champion)}"
+        """What the gain is over, in words: not today's champion, where another was compared."""
+        champion = "0" if self.champion is None else str(self.champion.number)
+        number = self.candidate.tags.get(BASELINE, champion)
+        compared = "nothing" if number in {"0", "none"} else f"version {number}"
+        return f"over {self.candidate.tags.get(COMPARED_WITH, compared)}"
 
     def value(self, name: str) -> float:
         """Return a metric that the run must have."""

@@ -152,7 +152,7 @@ def read_histories(
         traits = {user: dict(values) for user, values in connection.execute(_TRAITS)}
         refused = {f"{table} from {source}": n for table, source, n in connection.execute(_REFUSED)}
     if not plays and not counts:
-        raise NothingTrainableError(_nothing_left(refused))
+        raise NothingTrainableError(_nothing_left(refused, part=(since or until) is not None))
     played: dict[str, list[Play]] = {}
     for user, track_id, artist_key, played_at, _, _ in plays:
         played.setdefault(user, []).append(Play(track_id, artist_key, played_at))
@@ -192,7 +192,9 @@ def _window(times: Sequence[datetime]) -> tuple[str, str]:
     return days[0].isoformat(), days[1].isoformat()
 
 
-def _nothing_left(refused: Mapping[str, int]) -> str:
+def _nothing_left(refused: Mapping[str, int], *, part: bool) -> str:
+    if not refused and part:
+        return "nothing to train on: there are no plays in that time, widen or leave out its ends"
     if not refused:
         return "nothing to train on: there are no plays yet, import some first"
     parts = ", ".join(f"{n} {name}" for name, n in sorted(refused.items()))

@@ -10,6 +10,8 @@ import typer
 from features.settings import read_settings
 from pipelines.commands.output import console
 from pipelines.environment import open_environment
+from pipelines.promoting import MODELS
+from training.errors import RegistryError
 
 if TYPE_CHECKING:
     from training.promotion import Entry
@@ -64,7 +66,10 @@ def promotions(model: str = typer.Argument("scorer")) -> None:
     from training.promotion import history  # noqa: PLC0415
 
     with open_environment(read_settings()) as environment:
-        entries = history(environment.registry(), model)
+        registry = environment.registry()
+        entries = history(registry, model)
+        if not entries and model not in MODELS and not registry.versions(model):
+            raise RegistryError(f"there is no model {model}: the models are {', '.join(MODELS)}")
     for entry in entries:
         typer.echo(_line(entry))
     if not entries:

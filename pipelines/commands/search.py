@@ -40,6 +40,7 @@ def scorer(
     from training.fitting import Evidence  # noqa: PLC0415 - imports scipy
     from training.search import search_scorer  # noqa: PLC0415 - imports Optuna
 
+    start, end = in_utc(since, until)
     with open_environment(read_settings()) as environment, console.status("searching") as status:
         found = search_scorer(
             environment.engine,
@@ -48,8 +49,8 @@ def scorer(
             seed=seed,
             now=datetime.now(UTC),
             evidence_from=Evidence(source.value),
-            since=in_utc(since),
-            until=in_utc(until),
+            since=start,
+            until=end,
             progress=lambda line: status.update(f"searching: {line}"),
         )
     best = found.best

@@ -51,6 +51,8 @@ def token(
     """Print a development token, valid for 12 hours."""
     from serving.auth import issue_token  # noqa: PLC0415 - imports Starlette
 
+    if not user.strip():
+        raise ServiceError("a token is for a listener: give an id after --user")
     secret = signing_secret(read_settings())
     typer.echo(issue_token(secret, user, now=int(time.time()), admin=admin))
 

@@ -9,15 +9,21 @@ import typer
 from features.settings import read_settings
 from pipelines.commands.output import console
 from pipelines.environment import open_environment
+from training.errors import TrainingError
 
 DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"]
 
 app = typer.Typer(no_args_is_help=True, help="Train a model; the run's id is the last line.")
 
 
-def in_utc(moment: datetime | None) -> datetime | None:
-    """Return a moment of the command line, which is in UTC."""
-    return None if moment is None else moment.replace(tzinfo=UTC)
+def in_utc(
+    since: datetime | None, until: datetime | None
+) -> tuple[datetime | None, datetime | None]:
+    """Return the ends of a time of the command line, which is in UTC."""
+    if since is not None and until is not None and since >= until:
+        raise TrainingError(f"--since {since} is not before --until {until}: nothing is between")
+    start, end = (None if end is None else end.replace(tzinfo=UTC) for end in (since, until))
+    return start, end
 
 
 class From(StrEnum):
@@ -67,6 +73,7 @@ def scorer(
     from training.fitting import Evidence, FitSettings  # noqa: PLC0415 - imports scipy
     from training.scorer import train_scorer  # noqa: PLC0415 - imports scipy
 
+    start, end = in_utc(since, until)
     with open_environment(read_settings()) as environment, console.status("training") as status:
         trained = train_scorer(
             environment.engine,
@@ -75,8 +82,8 @@ def scorer(
             now=datetime.now(UTC),
             settings=FitSettings(shrinkage, ridge, clip, half_life),
             evidence_from=Evidence(source.value),
-            since=in_utc(since),
-            until=in_utc(until),
+            since=start,
+            until=end,
             progress=lambda line: status.update(f"training scorer: {line}"),
         )
     typer.echo(f"scorer version {trained.version}", err=True)

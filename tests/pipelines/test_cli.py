@@ -113,6 +113,21 @@ def test_a_token_is_signed_with_a_secret_that_only_its_owner_reads(tmp_path: Pat
     assert secret.read_text() == before
 
 
+def test_promotions_of_an_unknown_model_are_refused(tmp_path: Path, on: Endpoints) -> None:
+    assert_one_line(run("promotions", "nosuch", home=tmp_path, servers=on), "nosuch", "scorer")
+
+
+def test_a_token_without_a_listener_is_refused(tmp_path: Path) -> None:
+    assert_one_line(run("token", "--user", "", home=tmp_path), "--user")
+
+
+@pytest.mark.parametrize("command", ["train", "search"])
+def test_a_time_that_ends_before_it_starts_is_refused(tmp_path: Path, command: str) -> None:
+    ends = "--since", "2026-11-20", "--until", "2026-11-10"
+    assert_one_line(run(command, "scorer", *ends, home=tmp_path), "--since", "--until")
+    assert not any(tmp_path.iterdir())
+
+
 def test_up_prints_addresses_and_nothing_else(tmp_path: Path) -> None:
     try:
         ran = run("up", home=tmp_path)

@@ -151,6 +151,11 @@ def test_an_empty_database_says_what_to_do(engine: sa.Engine) -> None:
         read_dataset(engine, seed=7)
 
 
+def test_a_time_without_plays_is_not_called_an_empty_database(engine: sa.Engine) -> None:
+    with pytest.raises(NothingTrainableError, match="no plays in that time"):
+        read_dataset(engine, seed=7, until=datetime(2020, 1, 1, tzinfo=UTC))
+
+
 def test_too_few_listeners_are_refused(engine: sa.Engine, world: "World") -> None:
     world.add_listener("ada")
     world.add_artist(0, SOUND, 50)

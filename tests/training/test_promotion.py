@@ -106,6 +106,27 @@ def test_a_better_model_is_promoted(versions: FakeVersions) -> None:
     assert versions.served == number
 
 
+def test_a_gain_is_over_the_version_that_it_was_measured_against(versions: FakeVersions) -> None:
+    number = versions.add((0.02, 0.01, 0.03), baseline=7)
+    decision = promote(versions, SCORER, number)
+    said = {finding.gate: finding.message for finding in decision.findings}
+    assert said["gain"].startswith("its gain over version 7 is")
+    assert (
+        said["baseline"] == "it was compared with version 7, the champion is version 1: train again"
+    )
+
+
+@pytest.mark.parametrize(("listeners", "gate"), [(1.0, None), (6.0, "group")])
+def test_a_group_of_few_listeners_declines_nothing(
+    versions: FakeVersions, listeners: float, gate: str | None
+) -> None:
+    number = versions.add((0.02, 0.01, 0.03))
+    name = f"group/few/{GAIN}"
+    lost = {name: -0.09, f"{name}_low": -0.09, f"{name}_high": -0.09}
+    versions.runs[f"run{number}"] |= lost | {"group/few/listeners": listeners}
+    assert promote(versions, SCORER, number).gate == gate
+
+
 def test_an_estimator_is_judged_by_its_error(versions: FakeVersions) -> None:
     number = versions.add((0.0, 0.0, 0.0))
     tags = {BASELINE: "1", COMPARED_WITH: "having no model"}
