@@ -133,7 +133,7 @@ def _fill(environment: Environment, console: Console) -> None:
         registry.ensure_prior()
     with _step(console, "co-listening, learned from all listening histories"):
         from training.colisten_run import train_colisten  # noqa: PLC0415
-        from training.promotion import promote  # noqa: PLC0415 - imports MLflow
+        from training.review.promotion import promote  # noqa: PLC0415 - imports MLflow
 
         learned = train_colisten(engine, registry, seed=7, now=now)
     decision = promote(registry, "colisten", learned.version)

@@ -7,7 +7,7 @@ from features.nights import Outcome
 from pipelines.nights.night import Night
 
 if TYPE_CHECKING:
-    from training.promotion import Decision
+    from training.review.promotion import Decision
     from training.runs import Version
 
 MODELS = {
@@ -84,7 +84,7 @@ def promote_one(night: Night, name: str) -> Outcome:
 
 
 def _declined(version: "Version", gate: str, why: str) -> "Decision":
-    from training.promotion import Decision  # noqa: PLC0415 - with the registry
+    from training.review.promotion import Decision  # noqa: PLC0415 - with the registry
 
     return Decision(False, gate, f"{version} declined by gate {gate}: {why}")
 
@@ -105,7 +105,7 @@ def _fitted_later(night: Night, version: "Version") -> "Version | None":
 
 def _decide(night: Night, version: "Version") -> "Decision":
     from training.audio_estimator import promote_if_it_helps  # noqa: PLC0415 - imports scipy
-    from training.promotion import promote as decide  # noqa: PLC0415 - with the registry
+    from training.review.promotion import promote as decide  # noqa: PLC0415 - with the registry
 
     if version.name == "audio_estimator":
         return promote_if_it_helps(night.registry, version, who=WHO, now=night.now())
@@ -117,7 +117,7 @@ def _standing(night: Night, version: "Version") -> "Decision | None":
 
     A champion that somebody set since, as by a rollback, stays.
     """
-    from training.promotion import Decision, history  # noqa: PLC0415 - with the registry
+    from training.review.promotion import Decision, history  # noqa: PLC0415 - with the registry
     from training.runs import CHAMPION  # noqa: PLC0415
 
     taken = sorted(

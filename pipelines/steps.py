@@ -86,7 +86,7 @@ def train_audio_estimator(night: Night) -> Outcome:
     The next feature build uses the champion.
     """
     from training.audio_estimator import train_audio_estimator as train  # noqa: PLC0415
-    from training.audio_examples import read_examples  # noqa: PLC0415
+    from training.data.audio_examples import read_examples  # noqa: PLC0415
 
     for latest in night.registry.versions("audio_estimator")[-1:]:
         run = night.registry.run(latest.run_id)

@@ -20,14 +20,14 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from recommender.audio import FEATURES, FloatArray
 from recommender.audio_estimator import AudioEstimator
 from training.audio_estimator_flavour import KIND
-from training.audio_examples import AudioExamples, read_examples
-from training.audio_fit import RIDGE, artist_means, fit
 from training.code_version import code_version
-from training.data_parts import DATA_FILE, to_file
+from training.data.audio_examples import AudioExamples, read_examples
+from training.data.data_parts import DATA_FILE, to_file
+from training.data.holdout import draw_of
+from training.evaluation.intervals import Interval, bootstrap
 from training.figures import learning_curve_figure
-from training.holdout import draw_of
-from training.intervals import Interval, bootstrap
-from training.promotion import SOMEBODY, Decision, carry_out
+from training.fit.audio_fit import RIDGE, artist_means, fit
+from training.review.promotion import SOMEBODY, Decision, carry_out
 from training.runs import BASELINE, COMPARED_WITH, Run, Version
 
 if TYPE_CHECKING:  # importing it takes seconds

@@ -15,15 +15,15 @@ from recommender.cold_start import Stage
 from recommender.colisten import REASONS, Colisten
 from recommender.grain import Grain
 from training.code_version import code_version
-from training.colisten import fit_colisten
-from training.crossfit import listening_of
-from training.data_parts import DATA_FILE, to_file
-from training.dataset import Dataset, Holdout, read_dataset, visible
-from training.evaluation import GAIN, K, ndcg
+from training.data.data_parts import DATA_FILE, to_file
+from training.data.dataset import Dataset, Holdout, read_dataset, visible
+from training.data.holdout import draw_of
+from training.evaluation.intervals import Interval, bootstrap
+from training.evaluation.served_lists import GAIN, K, ndcg
 from training.figures import learning_curve_figure
-from training.grains import fit_grain
-from training.holdout import draw_of
-from training.intervals import Interval, bootstrap
+from training.fit.colisten import fit_colisten
+from training.fit.crossfit import listening_of
+from training.fit.grains import fit_grain
 from training.packaging import sha256
 from training.runs import BASELINE, COLISTEN, COMPARED_WITH, FITTED_FROM_TAG, LISTENING, Run
 
@@ -68,7 +68,7 @@ def train_colisten(
     Parameters
     ----------
     until
-        See `training.histories.read_histories`.
+        See `training.data.histories.read_histories`.
 
     Raises
     ------

@@ -17,15 +17,15 @@ from features.spreading import Spread, in_this_process
 from recommender import pooled
 from recommender.qtable import QTable
 from training.code_version import code_version
-from training.consolidation import consolidate, read_parts
-from training.data_parts import DATA_FILE, hash_of, to_file
+from training.data.consolidation import consolidate, read_parts
+from training.data.data_parts import DATA_FILE, hash_of, to_file
 from training.errors import NothingTrainableError, TrainingError
-from training.evaluation import GAIN
+from training.evaluation.intervals import Interval
+from training.evaluation.qtable_worth import SEED, TEST_FOLD, gain_of, learning_curve
+from training.evaluation.served_lists import GAIN
 from training.figures import learning_curve_figure, qtable_figure
-from training.intervals import Interval
 from training.packaging import sha256
 from training.qtable_flavour import KIND, QTABLE
-from training.qtable_worth import SEED, TEST_FOLD, gain_of, learning_curve
 from training.runs import BASELINE, FITTED_FROM_TAG, Run, Version
 
 if TYPE_CHECKING:  # importing it takes seconds
@@ -87,7 +87,7 @@ def train_qtable(
     Parameters
     ----------
     spread
-        See `training.consolidation.consolidate`.
+        See `training.data.consolidation.consolidate`.
 
     Raises
     ------

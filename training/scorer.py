@@ -12,22 +12,23 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from recommender.cold_start import Stage
 from recommender.scoring import Scorer
-from training.barred_rows import BARRED_ROWS_USED, barred_rows_used
-from training.catalogue import artist_names
-from training.challenger import challenger_gain
-from training.choices import CANDIDATES, Choices, choices_of, rows_of
 from training.code_version import code_version
-from training.crossfit import cross_fitted
-from training.data_parts import DATA_FILE, Part, hash_of, to_file
-from training.dataset import ColistenFor, Dataset, Holdout, read_dataset
-from training.evaluation import K
-from training.evidence import EVALUATION_FILE, evidence_of
-from training.fitting import Evidence, FitSettings, Fitted, enough_impressions, fit_evidence
-from training.holdout import is_test
-from training.impressions import Impressions, read_impressions
-from training.intervals import Interval
-from training.mismatch import mismatch
-from training.off_policy_gain import off_policy_metrics
+from training.data.barred_rows import BARRED_ROWS_USED, barred_rows_used
+from training.data.catalogue import artist_names
+from training.data.choices import CANDIDATES, Choices, choices_of, rows_of
+from training.data.data_parts import DATA_FILE, Part, hash_of, to_file
+from training.data.dataset import ColistenFor, Dataset, Holdout, read_dataset
+from training.data.holdout import is_test
+from training.data.impressions import Impressions, read_impressions
+from training.evaluation.evidence import EVALUATION_FILE, evidence_of
+from training.evaluation.intervals import Interval
+from training.evaluation.mismatch import mismatch
+from training.evaluation.off_policy_gain import off_policy_metrics
+from training.evaluation.served_lists import K
+from training.fit.challenger import challenger_gain
+from training.fit.crossfit import cross_fitted
+from training.fit.fitting import Evidence, FitSettings, Fitted, enough_impressions, fit_evidence
+from training.fit.weights import RESAMPLES, SHRINKAGE
 from training.packaging import sha256
 from training.runs import (
     BASELINE,
@@ -41,7 +42,6 @@ from training.runs import (
 )
 from training.scorer_figures import MOST, scorer_figures
 from training.scorer_flavour import KIND
-from training.weights import RESAMPLES, SHRINKAGE
 
 if TYPE_CHECKING:  # importing it takes seconds
     from training.registry import Registry
@@ -58,7 +58,7 @@ class TrainedRun:
     version
         The number of the registered version.
     metrics
-        Name -> interval, see `training.evidence.evidence_of`.
+        Name -> interval, see `training.evaluation.evidence.evidence_of`.
     refused
         'table from source' -> rows that may not be trained on.
     sha256

@@ -9,8 +9,10 @@ from recommender.audio import FloatArray
 from recommender.cold_start import Stage
 from recommender.components import STATIC
 from recommender.scoring import Scorer
-from training.choices import Choices, rows_of
-from training.evaluation import K
+from training.data.choices import Choices, rows_of
+from training.evaluation.intervals import Interval
+from training.evaluation.reliability import calibration_error, promised_of
+from training.evaluation.served_lists import K
 from training.figures import (
     calibration_figure,
     groups_figure,
@@ -18,8 +20,6 @@ from training.figures import (
     weights_figure,
 )
 from training.figures.weights import Bounds
-from training.intervals import Interval
-from training.reliability import calibration_error, promised_of
 
 MOST = 300
 """Test listeners per stage that reliability is drawn of: some 100,000 candidates."""
@@ -50,7 +50,7 @@ def scorer_figures(
     Returns
     -------
     `weights.png`, `calibration.png`, `reliability_by_stage.png`, `gain_by_group.png`; and
-    `STAGE/calibration_error`: see `training.reliability`.
+    `STAGE/calibration_error`: see `training.evaluation.reliability`.
     """
     figures = {"weights.png": weights_figure(fitted, served, weights)}
     stages = {

@@ -23,20 +23,20 @@ from recommender.audio import FloatArray
 from recommender.cold_start import Stage
 from recommender.components import KEYS
 from recommender.scoring import Scorer
-from training.choices import ChoiceRows, Choices, choices_of, rows_of
 from training.code_version import code_version
-from training.crossfit import cross_fitted
-from training.dataset import Dataset, Holdout, read_dataset
-from training.evaluation import K, listed_artists, ndcg
-from training.examination import examined
-from training.fitting import Evidence, FitSettings, Fitted, enough_impressions, fit_evidence
-from training.histories import stage_today
-from training.holdout import draw_of, is_test
-from training.impression_rows import Correction, impression_rows
-from training.impressions import Impressions, read_impressions
-from training.intervals import Interval, bootstrap
+from training.data.choices import ChoiceRows, Choices, choices_of, rows_of
+from training.data.dataset import Dataset, Holdout, read_dataset
+from training.data.histories import stage_today
+from training.data.holdout import draw_of, is_test
+from training.data.impressions import Impressions, read_impressions
+from training.evaluation.intervals import Interval, bootstrap
+from training.evaluation.row_metrics import ndcg_by_list
+from training.evaluation.served_lists import K, listed_artists, ndcg
+from training.fit.crossfit import cross_fitted
+from training.fit.examination import examined
+from training.fit.fitting import Evidence, FitSettings, Fitted, enough_impressions, fit_evidence
+from training.fit.impression_rows import Correction, impression_rows
 from training.packaging import sha256
-from training.row_metrics import ndcg_by_list
 from training.runs import COLISTEN, DATA_TAG, Run
 from training.trial_store import open_study
 

@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks.results import Row
 from recommender.audio import FloatArray
 from recommender.exploration import Thompson
-from training.intervals import bootstrap
+from training.evaluation.intervals import bootstrap
 from training.simulation.arms import SHARE
 from training.simulation.learners import PooledRule
 from training.simulation.population import Population, draw_population

@@ -16,7 +16,7 @@ from features.sources.world_figures import GENRES
 from recommender.audio import FloatArray, audio_rows
 from recommender.personality import TRAITS, genre_terms, match
 from recommender.published_taste import match_published
-from training.intervals import bootstrap
+from training.evaluation.intervals import bootstrap
 from training.simulation.behaviour import expected_reward
 from training.simulation.population import draw_population
 from training.simulation.world import World

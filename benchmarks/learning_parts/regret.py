@@ -11,7 +11,7 @@ from benchmarks.learning_peers.peers import GRID, Peer, environment
 from benchmarks.results import Row
 from recommender.audio import FloatArray
 from recommender.exploration import Choices, Greedy, Policy, drawn
-from training.intervals import bootstrap
+from training.evaluation.intervals import bootstrap
 from training.simulation.arms import ARMS, DEFAULT, SEED, engagement, play
 from training.simulation.learners import Learner
 from training.simulation.session import Trace

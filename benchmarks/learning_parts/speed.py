@@ -31,7 +31,7 @@ from serving.feedback import FeedbackLog, Received
 from serving.model_registry import ServedModel
 from serving.schemas import FeedbackRequest
 from serving.served import Served
-from training.consolidation import consolidate
+from training.data.consolidation import consolidate
 from training.simulation.arms import ARMS, DEFAULT, play
 from training.simulation.world import read_worlds
 

@@ -19,7 +19,7 @@ from features.sources.world import build_world
 from recommender.cold_start import Stage
 from recommender.scoring import Scorer
 from training.colisten_run import fit_to
-from training.dataset import read_dataset
+from training.data.dataset import read_dataset
 
 SEED = 7
 WEIGHED = Scorer.of({stage: {"colisten": 0.8, "novelty": 0.2} for stage in Stage})

@@ -18,7 +18,7 @@ from benchmarks.peers.closed_form import Matrix
 from benchmarks.tasks.tuning import Compared, Floats, Setting, best_setting, ndcg_of, ranked
 from features.sources.files import read_table
 from features.sources.lastfm import ARTISTS, USER_ARTISTS, read_counts, read_names
-from training.grains import fit_grain
+from training.fit.grains import fit_grain
 
 K = 10
 SPLITS = 5

@@ -28,7 +28,7 @@ from recommender.keys import sorted_keys
 from recommender.listener import Listener
 from recommender.taste import ColistenIn
 from recommender.tracks import UNKNOWN_DATE, Catalogue, build_tracks
-from training.mixes import listened_to
+from training.fit.mixes import listened_to
 
 LIKED = 4
 SETTINGS: Sequence[Setting] = [{"C": c} for c in (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)]

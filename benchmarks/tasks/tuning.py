@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.intervals import Interval, bootstrap
+from training.evaluation.intervals import Interval, bootstrap
 
 Floats = NDArray[np.float64]
 Setting = Mapping[str, float]

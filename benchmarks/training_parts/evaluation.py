@@ -21,11 +21,11 @@ from features.sources.world import build_world
 from recommender.cold_start import Stage
 from recommender.scoring import Scorer
 from recommender.taste import ColistenIn
-from training.colisten import fit_colisten
-from training.crossfit import listening_of
-from training.dataset import read_dataset
-from training.evaluation import evaluate_full
-from training.list_metrics import ListJudge
+from training.data.dataset import read_dataset
+from training.evaluation.list_metrics import ListJudge
+from training.evaluation.served_lists import evaluate_full
+from training.fit.colisten import fit_colisten
+from training.fit.crossfit import listening_of
 
 LISTENERS = 10_000
 SEED = 7

@@ -15,11 +15,11 @@ from benchmarks.results import Row
 from recommender.cold_start import Stage
 from recommender.components import KEYS
 from recommender.scoring import PRIOR
-from training.conditional_logit import Lists, maximise, refitted, resampled
-from training.examination import examined
-from training.impression_rows import Correction, impression_rows
+from training.fit.conditional_logit import Lists, maximise, refitted, resampled
+from training.fit.examination import examined
+from training.fit.impression_rows import Correction, impression_rows
+from training.fit.weights import RESAMPLES, RIDGE, fit_stage
 from training.simulation.shown_lists import plant_impressions
-from training.weights import RESAMPLES, RIDGE, fit_stage
 
 SIZES = (100_000, 1_000_000)
 PLACES, LISTS = 50, 10

@@ -21,8 +21,8 @@ def evaluate(
     ] = False,
 ) -> None:
     """Evaluate a scorer beside the prior on today's data, and compare serving with training."""
-    from training.appraisal import appraise  # noqa: PLC0415 - imports scipy
-    from training.mismatch import mismatch  # noqa: PLC0415 - with it
+    from training.evaluation.mismatch import mismatch  # noqa: PLC0415 - with it
+    from training.review.appraisal import appraise  # noqa: PLC0415 - imports scipy
 
     if model != SCORER:
         raise TrainingError(

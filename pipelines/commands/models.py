@@ -14,7 +14,7 @@ from pipelines.promoting import MODELS
 from training.errors import RegistryError
 
 if TYPE_CHECKING:
-    from training.promotion import Entry
+    from training.review.promotion import Entry
 
 Reason = Annotated[str | None, typer.Option(help="Why; kept with the decision.")]
 
@@ -30,8 +30,8 @@ def promote(
     ] = None,
 ) -> None:
     """Make a model version the champion, if every gate lets it through."""
-    from training.gates import Margins  # noqa: PLC0415 - imports numpy
-    from training.promotion import promote as decide  # noqa: PLC0415
+    from training.review.gates import Margins  # noqa: PLC0415 - imports numpy
+    from training.review.promotion import promote as decide  # noqa: PLC0415
 
     margins = Margins.of(margin or [])
     with open_environment(read_settings()) as environment:
@@ -54,7 +54,7 @@ def promote(
 
 def rollback(model: str, reason: Reason = None) -> None:
     """Let the champion before today's serve again."""
-    from training.promotion import rollback as go_back  # noqa: PLC0415
+    from training.review.promotion import rollback as go_back  # noqa: PLC0415
 
     with open_environment(read_settings()) as environment:
         decision = go_back(environment.registry(), model, reason=reason, who=_who())
@@ -63,7 +63,7 @@ def rollback(model: str, reason: Reason = None) -> None:
 
 def promotions(model: str = typer.Argument("scorer")) -> None:
     """List every decision about a model: when, by whom, which gate spoke, and why."""
-    from training.promotion import history  # noqa: PLC0415
+    from training.review.promotion import history  # noqa: PLC0415
 
     with open_environment(read_settings()) as environment:
         registry = environment.registry()
@@ -82,8 +82,8 @@ def compare(
     folder: Annotated[Path, typer.Option(help="Where the page goes.")] = Path(),
 ) -> None:
     """Write one HTML page on what changed between two runs; its path is the last line."""
-    from training.comparison import comparison_of  # noqa: PLC0415 - imports scipy
-    from training.comparison_page import page_of  # noqa: PLC0415 - imports matplotlib
+    from training.review.comparison import comparison_of  # noqa: PLC0415 - imports scipy
+    from training.review.comparison_page import page_of  # noqa: PLC0415 - imports matplotlib
 
     with open_environment(read_settings()) as environment, console.status("comparing two runs"):
         page = page_of(comparison_of(environment.registry(), before, after))

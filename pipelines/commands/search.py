@@ -37,7 +37,7 @@ def scorer(
     The same call on the same data goes on where the last one ended or was killed. With --until the
     data stay the same while the service writes on.
     """
-    from training.fitting import Evidence  # noqa: PLC0415 - imports scipy
+    from training.fit.fitting import Evidence  # noqa: PLC0415 - imports scipy
     from training.search import search_scorer  # noqa: PLC0415 - imports Optuna
 
     start, end = in_utc(since, until)

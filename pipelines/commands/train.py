@@ -70,7 +70,7 @@ def scorer(
 
     `bondhu search scorer` finds values for the last four options.
     """
-    from training.fitting import Evidence, FitSettings  # noqa: PLC0415 - imports scipy
+    from training.fit.fitting import Evidence, FitSettings  # noqa: PLC0415 - imports scipy
     from training.scorer import train_scorer  # noqa: PLC0415 - imports scipy
 
     start, end = in_utc(since, until)

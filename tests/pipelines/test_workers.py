@@ -27,7 +27,7 @@ from pipelines.precompute import ListsOfPart
 from pipelines.workers import WorkersError, open_workers
 from recommender.scoring import PRIOR
 from serving.lists import PackedList
-from training.consolidation import consolidate
+from training.data.consolidation import consolidate
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 LISTENERS = 24

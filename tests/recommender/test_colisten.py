@@ -15,7 +15,7 @@ from recommender.grain import Grain
 from recommender.listener import Listener
 from recommender.taste import ColistenIn
 from recommender.tracks import UNKNOWN_DATE, Catalogue, build_tracks
-from training.grains import fit_grain
+from training.fit.grains import fit_grain
 
 HISTORIES = [
     {f"{kind}{(user + step) % 12:02}": 1.0 + step for step in range(8)}

@@ -22,7 +22,7 @@ from recommender.tracks import Tracks
 from serving import pools, samples
 from serving.samples import ComponentSamples
 from training.errors import RegistryError
-from training.mismatch import Mismatch, mismatch
+from training.evaluation.mismatch import Mismatch, mismatch
 from training.model_kind import ModelKind
 
 pytestmark = pytest.mark.anyio

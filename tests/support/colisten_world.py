@@ -8,7 +8,7 @@ from recommender.cold_start import Stage
 from recommender.colisten import Colisten
 from recommender.grain import Grain
 from recommender.scoring import Scorer
-from training.grains import fit_grain
+from training.fit.grains import fit_grain
 
 WEIGHED = Scorer.of({stage: {"colisten": 0.8, "novelty": 0.2} for stage in Stage})
 

@@ -5,9 +5,9 @@ import pytest
 import sqlalchemy as sa
 
 from recommender.scoring import PRIOR
-from training.appraisal import appraise
 from training.errors import RegistryError
-from training.evaluation import GAIN
+from training.evaluation.served_lists import GAIN
+from training.review.appraisal import appraise
 from training.scorer import train_scorer
 
 if TYPE_CHECKING:

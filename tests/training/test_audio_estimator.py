@@ -16,11 +16,11 @@ from recommender.audio_estimator import AudioEstimator
 from recommender.errors import ModelFormatError
 from tests.training.test_promotion import FakeVersions
 from training.audio_estimator import out_of_fold, promote_if_it_helps
-from training.audio_examples import AudioExamples, read_examples
-from training.audio_fit import artist_means, fit
-from training.catalogue import load_trainable_catalogue
+from training.data.audio_examples import AudioExamples, read_examples
+from training.data.catalogue import load_trainable_catalogue
 from training.errors import NothingTrainableError
-from training.promotion import history, rollback
+from training.fit.audio_fit import artist_means, fit
+from training.review.promotion import history, rollback
 from training.runs import AUDIO_ESTIMATOR, Version
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

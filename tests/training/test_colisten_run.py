@@ -10,14 +10,14 @@ import sqlalchemy as sa
 from features.rights import delete_rows
 from recommender.cold_start import Stage
 from recommender.colisten import BY_ARTISTS, BY_TRACKS
-from training.colisten import fit_colisten
 from training.colisten_run import train_colisten
-from training.crossfit import cross_fitted, listening_of
-from training.dataset import read_dataset
-from training.evaluation import GAIN
-from training.gates import Margins
-from training.grains import fit_grain
-from training.promotion import promote
+from training.data.dataset import read_dataset
+from training.evaluation.served_lists import GAIN
+from training.fit.colisten import fit_colisten
+from training.fit.crossfit import cross_fitted, listening_of
+from training.fit.grains import fit_grain
+from training.review.gates import Margins
+from training.review.promotion import promote
 from training.runs import COLISTEN, COLISTEN_TAG, SCORER
 from training.scorer import train_scorer
 
@@ -85,13 +85,13 @@ def test_who_is_judged_did_not_teach_the_judge(circles: sa.Engine, world: "World
 
 
 def test_too_few_histories_leave_the_constants(engine: sa.Engine, world: "World") -> None:
-    from training.colisten import fit_colisten  # noqa: PLC0415
-    from training.mixes import Listening  # noqa: PLC0415
+    from training.fit.colisten import fit_colisten  # noqa: PLC0415
+    from training.fit.mixes import Listening  # noqa: PLC0415
 
     rng = np.random.default_rng(4)
     for number in range(12):
         world.add_artist(number, rng.uniform(0.1, 0.9, 7), 50)
-    from training.catalogue import load_trainable_catalogue  # noqa: PLC0415
+    from training.data.catalogue import load_trainable_catalogue  # noqa: PLC0415
 
     catalogue = load_trainable_catalogue(engine)
     some = [Listening({f"artist{n:03}": 1.0 for n in range(k, k + 6)}) for k in range(5)]

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from recommender.cold_start import Stage
-from training.comparison import comparison_of, smallest_detectable
-from training.comparison_page import page_of
 from training.errors import RegistryError
-from training.list_metrics import METRICS
+from training.evaluation.list_metrics import METRICS
+from training.review.comparison import comparison_of, smallest_detectable
+from training.review.comparison_page import page_of
 from training.runs import DATA_TAG, MODEL_TAG, SCORER, StoredRun, Version
 
 EVIL = "<script>alert(1)</script>"

@@ -8,13 +8,13 @@ import sqlalchemy as sa
 from features.listeners import load_profile
 from recommender.cold_start import Stage
 from recommender.tracks import UNKNOWN_DATE, Catalogue, build_tracks
-from training.catalogue import load_trainable_catalogue
-from training.choices import best_known, choices_of
-from training.dataset import Dataset, Holdout, hold_out, read_dataset, sampled, visible
+from training.data.catalogue import load_trainable_catalogue
+from training.data.choices import best_known, choices_of
+from training.data.dataset import Dataset, Holdout, hold_out, read_dataset, sampled, visible
+from training.data.histories import ArtistCount, History, Play, read_histories
+from training.data.holdout import held_out_count
+from training.data.profiles import profile_of, read_facts
 from training.errors import NothingTrainableError
-from training.histories import ArtistCount, History, Play, read_histories
-from training.holdout import held_out_count
-from training.profiles import profile_of, read_facts
 
 if TYPE_CHECKING:
     from tests.training.conftest import World

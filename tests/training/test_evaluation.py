@@ -7,10 +7,10 @@ from recommender.cold_start import Stage
 from recommender.listener import Listener
 from recommender.scoring import PRIOR
 from recommender.tracks import UNKNOWN_DATE, build_tracks
-from training.choices import Choices, rows_of
-from training.evaluation import METRICS, evaluate_served, listed_artists
-from training.intervals import Interval, bootstrap, bootstrap_columns
-from training.list_metrics import ListJudge, coverage, ndcg, recall
+from training.data.choices import Choices, rows_of
+from training.evaluation.intervals import Interval, bootstrap, bootstrap_columns
+from training.evaluation.list_metrics import ListJudge, coverage, ndcg, recall
+from training.evaluation.served_lists import METRICS, evaluate_served, listed_artists
 
 POPULAR = {"popularity": 1.0}
 

@@ -6,7 +6,7 @@ from recommender.exploration import Greedy
 from recommender.listener import Listener
 from recommender.ranking import Rules, rank
 from recommender.tracks import UNKNOWN_DATE, Tracks, build_tracks
-from training.full_ranking import FullRanking
+from training.evaluation.full_ranking import FullRanking
 
 N = 1500
 WEIGHTS = (

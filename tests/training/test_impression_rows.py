@@ -8,15 +8,15 @@ import pytest
 from recommender.cold_start import Stage
 from recommender.components import KEYS
 from recommender.scoring import PRIOR, Weights
-from training.challenger import CHALLENGER_GAIN, challenger_gain
-from training.choices import ChoiceRows
+from training.data.choices import ChoiceRows
+from training.data.impressions import FEWEST_LISTENERS, STAGES, Impressions
 from training.errors import NothingTrainableError, TrainingError
-from training.examination import CLIP, PRIOR_ETA, PRIOR_SD, Examination, examined
-from training.fitting import Evidence, FitSettings, enough_impressions, fit_evidence
-from training.impression_rows import Correction, impression_rows
-from training.impressions import FEWEST_LISTENERS, STAGES, Impressions
+from training.fit.challenger import CHALLENGER_GAIN, challenger_gain
+from training.fit.examination import CLIP, PRIOR_ETA, PRIOR_SD, Examination, examined
+from training.fit.fitting import Evidence, FitSettings, enough_impressions, fit_evidence
+from training.fit.impression_rows import Correction, impression_rows
+from training.fit.weights import fit_stage
 from training.simulation.shown_lists import plant_impressions
-from training.weights import fit_stage
 
 WANTED = {"history": 0.2, "popularity": 0.5, "novelty": 0.3}
 SHOWN_BY = {"history": 0.8, "novelty": 0.2}

@@ -12,9 +12,9 @@ from impression_log import START, Log
 from features.rights import delete_rows
 from recommender.cold_start import Stage
 from recommender.components import KEYS
+from training.data.impressions import OUTCOME_DAYS, STAGES, Impressions, read_impressions
 from training.errors import NothingTrainableError
-from training.fitting import Evidence, enough_impressions
-from training.impressions import OUTCOME_DAYS, STAGES, Impressions, read_impressions
+from training.fit.fitting import Evidence, enough_impressions
 
 if TYPE_CHECKING:
     from tests.training.conftest import World

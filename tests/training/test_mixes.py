@@ -3,7 +3,7 @@
 import numpy as np
 
 from recommender.colisten import BY_TRACKS, REASONS
-from training.mixes import FEWEST_HISTORIES, Choice, _fit, _top_shares
+from training.fit.mixes import FEWEST_HISTORIES, Choice, _fit, _top_shares
 
 
 def choices(informative: int, *, sign: float = 1.0) -> list[Choice]:

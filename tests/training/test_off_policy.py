@@ -7,8 +7,8 @@ from recommender.cold_start import Stage
 from recommender.components import KEYS
 from recommender.scoring import Scorer
 from training.errors import NothingTrainableError, TrainingError
-from training.off_policy import Log, RewardModel, estimates, tilted
-from training.off_policy_gain import off_policy_metrics
+from training.evaluation.off_policy import Log, RewardModel, estimates, tilted
+from training.evaluation.off_policy_gain import off_policy_metrics
 from training.simulation.off_policy_worlds import outcomes
 
 

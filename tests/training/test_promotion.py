@@ -6,9 +6,9 @@ import pytest
 
 from recommender.cold_start import Stage
 from training.errors import RegistryError, TrainingError
-from training.evaluation import GAIN
-from training.gates import Margins
-from training.promotion import history, promote, rollback
+from training.evaluation.served_lists import GAIN
+from training.review.gates import Margins
+from training.review.promotion import history, promote, rollback
 from training.runs import (
     AUDIO_ESTIMATOR,
     BASELINE,

@@ -12,12 +12,12 @@ import sqlalchemy as sa
 from features.rights import delete_rows
 from recommender import pooled
 from recommender.qtable import QTable, burst_bound
-from training.consolidation import consolidate
+from training.data.consolidation import consolidate
 from training.errors import NothingTrainableError, TrainingError
-from training.intervals import Interval
-from training.promotion import promote
+from training.evaluation.intervals import Interval
 from training.qtable_flavour import KIND, QTABLE
 from training.qtables import train_qtable
+from training.review.promotion import promote
 
 if TYPE_CHECKING:
     from training.registry import Registry

@@ -126,7 +126,7 @@ def test_a_database_that_does_not_answer_is_refused(tmp_path: Path) -> None:
 
 
 def test_only_the_registry_imports_mlflow() -> None:
-    others = "training.scorer, training.promotion, training.scorer_flavour"
+    others = "training.scorer, training.review.promotion, training.scorer_flavour"
     code = f"import sys, {others}; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

@@ -17,14 +17,14 @@ from tests.training.test_qtables import drawn, write
 from training import audio_estimator_flavour, colisten_flavour, qtable_flavour, scorer_flavour
 from training.audio_estimator import train_audio_estimator
 from training.colisten_run import fit_to, train_colisten
-from training.data_parts import DATA_FILE
-from training.dataset import read_dataset
+from training.data.data_parts import DATA_FILE
+from training.data.dataset import read_dataset
 from training.errors import RegistryError, TrainingError
 from training.model_kind import ModelKind
-from training.promotion import promote
 from training.qtables import train_qtable
-from training.rebuilding import Rebuilt
-from training.reproduction import reproduce
+from training.review.promotion import promote
+from training.review.rebuilding import Rebuilt
+from training.review.reproduction import reproduce
 from training.runs import MODEL_SHA256_TAG, MODEL_TAG, REPRODUCED_TAG, StoredRun
 from training.scorer import train_scorer
 

@@ -10,31 +10,32 @@ import sqlalchemy as sa
 from impression_log import START, Log
 from msgspec.structs import replace
 
-import training.dataset as dataset_module
+import training.data.dataset as dataset_module
 from features.listeners import Profile
 from features.rights import delete_rows
 from recommender.cold_start import Stage
 from recommender.components import KEYS
 from recommender.scoring import PRIOR
-from training import histories, leaks
-from training import impressions as impressions_module
-from training.barred_rows import barred_rows_used
-from training.choices import choices_of
-from training.comparison import comparison_of
-from training.comparison_page import page_of
-from training.dataset import read_dataset
-from training.evaluation import GAIN
-from training.fitting import Evidence
-from training.gates import Margins
-from training.histories import ArtistCount, History, Play, read_histories
-from training.impressions import read_impressions
-from training.profiles import profile_of
-from training.promotion import history, promote, rollback
-from training.reproduction import reproduce
+from training.data import histories
+from training.data import impressions as impressions_module
+from training.data.barred_rows import barred_rows_used
+from training.data.choices import choices_of
+from training.data.dataset import read_dataset
+from training.data.histories import ArtistCount, History, Play, read_histories
+from training.data.impressions import read_impressions
+from training.data.profiles import profile_of
+from training.evaluation import leaks
+from training.evaluation.served_lists import GAIN
+from training.fit.fitting import Evidence
+from training.fit.weights import fit_scorer
+from training.review.comparison import comparison_of
+from training.review.comparison_page import page_of
+from training.review.gates import Margins
+from training.review.promotion import history, promote, rollback
+from training.review.reproduction import reproduce
 from training.runs import SCORER
 from training.scorer import TrainedRun, train_scorer
 from training.scorer_flavour import KIND
-from training.weights import fit_scorer
 
 if TYPE_CHECKING:
     from tests.training.conftest import World

@@ -15,11 +15,11 @@ import sqlalchemy as sa
 
 from recommender.cold_start import Stage
 from training import search
-from training.choices import ChoiceRows, Choices, choices_of, rows_of
-from training.dataset import Example
+from training.data.choices import ChoiceRows, Choices, choices_of, rows_of
+from training.data.dataset import Example
+from training.data.holdout import is_test
 from training.errors import TrainingError
-from training.fitting import Evidence, FitSettings
-from training.holdout import is_test
+from training.fit.fitting import Evidence, FitSettings
 from training.search import SEARCH_TAG, VALUE, SearchData, is_validation, search_scorer
 from training.simulation.shown_lists import plant_impressions
 from training.trial_store import SCHEMA, open_study

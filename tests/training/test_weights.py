@@ -12,8 +12,8 @@ from sklearn.utils.estimator_checks import check_estimator
 from recommender.cold_start import Stage
 from recommender.components import KEYS, STATIC
 from recommender.scoring import PRIOR, Scorer, Weights
-from training.conditional_logit import Lists, maximise, refitted, resampled
-from training.weights import RIDGE, StageWeights, fit_scorer
+from training.fit.conditional_logit import Lists, maximise, refitted, resampled
+from training.fit.weights import RIDGE, StageWeights, fit_scorer
 
 COLUMNS = list(STATIC)
 PRIOR_WEIGHTS = PRIOR.weights[Stage.MONTH_2_PLUS]

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
+from training.evaluation.intervals import Interval
 from training.figures.png import OURS, QUIET, png_of
-from training.intervals import Interval
 
 
 def groups_figure(

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from recommender.audio import FloatArray
+from training.evaluation.reliability import Bin, bins_of
 from training.figures.png import OURS, QUIET, png_of
-from training.reliability import Bin, bins_of
 
 
 def calibration_figure(promised: FloatArray, found: FloatArray) -> bytes:

@@ -14,7 +14,7 @@ import numpy as np
 
 from recommender.audio import FloatArray
 from recommender.tracks import IndexArray
-from training.off_policy import Log, RewardModel, clustered, estimates
+from training.evaluation.off_policy import Log, RewardModel, clustered, estimates
 
 KINDS, TRACKS = 8, 12
 LISTENERS, ROWS = 200, 10

@@ -4,7 +4,7 @@ import numpy as np
 
 from recommender.cold_start import Stage
 from recommender.components import KEYS
-from training.impressions import STAGES, Impressions
+from training.data.impressions import STAGES, Impressions
 
 
 def plant_impressions(

@@ -8,7 +8,7 @@ import pytest
 
 from pipelines import promoting
 from pipelines.nights.night import Night
-from training.promotion import Decision
+from training.review.promotion import Decision
 from training.runs import BY_HAND, FITTED_FROM_TAG, StoredRun, Version
 
 AS_OF = datetime(2026, 5, 20, 3, tzinfo=UTC)

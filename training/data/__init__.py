@@ -1,0 +1,1 @@
+"""What is learned from: histories, holdouts and impressions, as of their moments."""

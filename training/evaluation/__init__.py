@@ -1,0 +1,1 @@
+"""What a model is worth: metrics with their intervals, off-policy values, leaks and mismatches."""

@@ -1,0 +1,1 @@
+"""The fits: arrays and histories in, models out; nothing here knows where either is kept."""

@@ -1,0 +1,108 @@
+"""How each kind of model is fitted once more to what a run was fitted to."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from recommender.audio_estimator import MODEL as AUDIO_ESTIMATOR
+from training import colisten_run, scorer
+from training.data.audio_examples import read_examples
+from training.data.consolidation import consolidate, read_parts
+from training.data.data_parts import Part
+from training.data.dataset import Dataset, read_dataset
+from training.data.impressions import read_impressions
+from training.fit.audio_fit import fit
+from training.fit.fitting import FitSettings
+from training.qtable_flavour import QTABLE
+from training.runs import COLISTEN, COLISTEN_TAG, IMPRESSIONS, SCORER, StoredRun
+
+Files = Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """A run's data as they are now, by part, and the fit to them, which returns a model's files."""
+
+    parts: Mapping[str, Part]
+    fit: Callable[[], Files]
+
+
+Rebuild = Callable[[sa.Engine, StoredRun], Rebuilt]
+"""Raises KeyError or ValueError where the run lacks a parameter."""
+
+
+def _dataset(engine: sa.Engine, run: StoredRun) -> Dataset:
+    return read_dataset(
+        engine,
+        seed=int(run.params["seed"]),
+        since=_moment(run.params.get("since", "")),
+        until=datetime.fromisoformat(run.params["read_until"]),
+    )
+
+
+def _moment(text: str) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def rebuild_scorer(engine: sa.Engine, run: StoredRun) -> Rebuilt:
+    """Return the weights of the score again; see `training.scorer.fit_to`."""
+    seed, now = int(run.params["seed"]), datetime.fromisoformat(run.params["now"])
+    settings = FitSettings(**{one.name: float(run.params[one.name]) for one in fields(FitSettings)})
+    dataset, impressions = _dataset(engine, run), None
+    if run.params["fitted_from"] == IMPRESSIONS:
+        impressions = read_impressions(
+            engine,
+            since=_moment(run.params["since"]),
+            until=datetime.fromisoformat(run.params["impressions_until"]),
+        )
+
+    def fit_again() -> Files:
+        fitted, _ = scorer.fit_to(
+            dataset,
+            impressions,
+            seed=seed,
+            now=now,
+            settings=settings,
+            weighs_colisten=COLISTEN_TAG in run.tags,
+            progress=lambda _: None,
+        )
+        return fitted.scorer.to_files()
+
+    return Rebuilt(scorer.parts_of(dataset, impressions), fit_again)
+
+
+def rebuild_colisten(engine: sa.Engine, run: StoredRun) -> Rebuilt:
+    """Return co-listening again; see `training.colisten_run.fit_to`."""
+    dataset = _dataset(engine, run)
+    seed = int(run.params["seed"])
+    return Rebuilt(dataset.parts, lambda: colisten_run.fit_to(dataset, seed=seed).to_files())
+
+
+def rebuild_qtable(engine: sa.Engine, run: StoredRun) -> Rebuilt:
+    """Return the pooled Q-table again; see `training.qtables.consolidate`."""
+    now = datetime.fromisoformat(run.params["now"])
+    half_life = float(run.params["half_life_days"])
+
+    def fit_again() -> Files:
+        return consolidate(engine, now=now, half_life_days=half_life)[0].to_files()
+
+    return Rebuilt(read_parts(engine, now=now), fit_again)
+
+
+def rebuild_audio_estimator(engine: sa.Engine, _run: StoredRun) -> Rebuilt:
+    """Return the audio estimator again; see `training.fit.audio_fit.fit`."""
+    examples = read_examples(engine)
+    return Rebuilt(
+        examples.parts,
+        lambda: fit(examples.audio, examples.artist, examples.genres).to_files(),
+    )
+
+
+REBUILDS: Mapping[str, Rebuild] = {
+    SCORER: rebuild_scorer,
+    COLISTEN: rebuild_colisten,
+    QTABLE: rebuild_qtable,
+    AUDIO_ESTIMATOR: rebuild_audio_estimator,
+}
