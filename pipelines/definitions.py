@@ -51,9 +51,10 @@ def night(context: InitResourceContext) -> Iterator[Night]:
         if context.log is not None:
             context.log.info(line)
 
-    with open_environment(read_settings()) as environment, only_one(environment.engine):
-        with open_night(environment, wanted, now=_now, say=say) as one:
+    with open_environment(read_settings()) as environment, only_one(environment.engine) as lock:
+        with open_night(environment, wanted, now=_now, say=say, lock=lock) as one:
             yield one
+        one.check_lock()
         failure = "; ".join(unfinished(one)) or None
         # Of a part of the steps the night is not done: it stays due.
         if failure is not None or is_done(one):

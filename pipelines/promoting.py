@@ -69,6 +69,7 @@ def promote_one(night: Night, name: str) -> Outcome:
         return {"promoted": False, "gate": None, "message": trained.get("skipped", "")}
     version = night.registry.version(name, trained["version"])
     broken = night.outcome("watch").get("broken", [])
+    night.check_lock()  # another night may be deciding
     if broken:
         decision = _declined(version, DATA, "; ".join(broken))
     elif later := _fitted_later(night, version):
@@ -117,6 +118,11 @@ def _standing(night: Night, version: "Version") -> "Decision | None":
 
     A champion that somebody set since, as by a rollback, stays.
     """
+    with night.registry.turn(version.name):
+        return _carried_out(night, night.registry.version(version.name, version.number))
+
+
+def _carried_out(night: Night, version: "Version") -> "Decision | None":
     from training.review.promotion import Decision, history  # noqa: PLC0415 - with the registry
     from training.runs import CHAMPION  # noqa: PLC0415
 

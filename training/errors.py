@@ -11,3 +11,7 @@ class NothingTrainableError(TrainingError):
 
 class RegistryError(TrainingError):
     """A version is missing from the registry, or its files are not what was registered."""
+
+
+class RegistryUnavailableError(RegistryError):
+    """What keeps the registry does not answer; a moment later it may."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from features import nights
 from features.nights import Outcome
 from pipelines.environment import Environment
+from pipelines.nights.lock import Lock
 
 if TYPE_CHECKING:
     from training.registry import Registry
@@ -26,6 +27,8 @@ class Night:
         The clock on the wall: for what happens today, however old the night is.
     say
         Gets a line before each step.
+    lock
+        What keeps other nights out; None: nothing does, as where a step runs outside of a night.
     """
 
     date: date
@@ -33,6 +36,18 @@ class Night:
     environment: Environment
     now: Callable[[], datetime]
     say: Callable[[str], None]
+    lock: Lock | None = None
+
+    def check_lock(self) -> None:
+        """Stop a night whose lock is lost, before it writes what another night may write too.
+
+        Raises
+        ------
+        LockLostError
+            It is lost.
+        """
+        if self.lock is not None:
+            self.lock.check()
 
     @cached_property
     def registry(self) -> "Registry":

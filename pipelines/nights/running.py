@@ -18,8 +18,9 @@ from features.nights import Outcome
 from pipelines import steps
 from pipelines.environment import Environment
 from pipelines.nights import alarms, due, webhook
-from pipelines.nights.lock import holder, only_one
+from pipelines.nights.lock import Lock, holder, only_one
 from pipelines.nights.night import Night
+from training.errors import RegistryUnavailableError
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
@@ -30,6 +31,7 @@ TRANSIENT = (
     sa.exc.InterfaceError,
     redis.ConnectionError,
     redis.TimeoutError,
+    RegistryUnavailableError,
 )
 """What may be otherwise a moment later; anything else fails at once."""
 ATTEMPTS = 4
@@ -58,11 +60,14 @@ def run_nights(
     Raises
     ------
     NightError
-        Another run holds the lock.
+        Another run holds the lock, or may: the session that held it for this one has ended.
     """
-    with only_one(environment.engine):
+    with only_one(environment.engine) as lock:
         return max(
-            (run_night(environment, one, now=now, say=say, instance=instance) for one in dates),
+            (
+                run_night(environment, one, now=now, say=say, lock=lock, instance=instance)
+                for one in dates
+            ),
             default=0,
         )
 
@@ -73,6 +78,7 @@ def run_night(
     *,
     now: Callable[[], datetime],
     say: Say,
+    lock: Lock | None = None,
     instance: "DagsterInstance | None" = None,
 ) -> int:
     """Run one night, or what is left of it; the caller holds the lock.
@@ -88,14 +94,20 @@ def run_night(
         return known
     from pipelines.assets import materialize_night  # noqa: PLC0415 - imports Dagster
 
-    with open_night(environment, night_date, now=now, say=say) as night:
+    with open_night(environment, night_date, now=now, say=say, lock=lock) as night:
         failure = materialize_night(night, instance)
+    night.check_lock()  # how another run's night ended is not ours to write down
     return close_night(night, failure)
 
 
 @contextmanager
 def open_night(
-    environment: Environment, night_date: date, *, now: Callable[[], datetime], say: Say
+    environment: Environment,
+    night_date: date,
+    *,
+    now: Callable[[], datetime],
+    say: Say,
+    lock: Lock | None,
 ) -> Iterator[Night]:
     """Write down that a night runs, and lend what its steps share."""
     as_of = nights.begin(
@@ -105,7 +117,7 @@ def open_night(
         holder=holder(),
         now=now(),
     )
-    yield Night(night_date, as_of, environment, now, lambda line: say(f"{night_date} {line}"))
+    yield Night(night_date, as_of, environment, now, lambda line: say(f"{night_date} {line}"), lock)
 
 
 def close_night(night: Night, failure: str | None) -> int:
@@ -143,6 +155,11 @@ def do_step(night: Night, name: str) -> Outcome:
 
     What a step came to is written down only when it has come to its end, and a step that was killed
     in between is done again.
+
+    Raises
+    ------
+    LockLostError
+        Another night may run; of this step nothing is written down.
     """
     engine = night.environment.engine
     known = nights.steps(engine, night.date).get(name)
@@ -168,9 +185,11 @@ def do_step(night: Night, name: str) -> Outcome:
         stop=stop_after_attempt(ATTEMPTS),
         reraise=True,
     ):
+        night.check_lock()  # before each attempt: a server that came back has forgotten it
         with attempt, _noting_failure(end):
             nights.begin_step(engine, night.date, name, now=night.now())
             outcome = steps.STEPS[name](night)
+    night.check_lock()
     end(outcome, failed=False)
     return outcome
 

@@ -54,8 +54,10 @@ def killed(environment: Environment, now: datetime, name: str) -> int:
 
     steps.STEPS = {**steps.STEPS, name: last}
     with (
-        only_one(environment.engine),
-        open_night(environment, now.date(), now=lambda: now, say=lambda line: None) as night,
+        only_one(environment.engine) as lock,
+        open_night(
+            environment, now.date(), now=lambda: now, say=lambda line: None, lock=lock
+        ) as night,
     ):
         for each in steps.STEPS:
             do_step(night, each)

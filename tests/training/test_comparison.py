@@ -1,6 +1,7 @@
 import json
 import re
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -83,6 +84,9 @@ class FakeRuns:
 
     def champion(self, name: str) -> Version | None:
         return self.version(name, self.served)
+
+    def turn(self, name: str) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def set_alias(self, name: str, alias: str, number: int) -> None:
         raise AssertionError("a comparison changes nothing")

@@ -1,4 +1,5 @@
 import json
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -80,6 +81,9 @@ class FakeVersions:
     def run(self, run_id: str) -> StoredRun:
         metrics = self.runs[run_id]
         return StoredRun(run_id, "", "FINISHED", {}, metrics, self.run_tags, None, None, 0.0)
+
+    def turn(self, name: str) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def set_alias(self, name: str, alias: str, number: int) -> None:
         assert (name, alias) == (self.all[number].name, CHAMPION)

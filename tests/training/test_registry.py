@@ -1,6 +1,9 @@
 import json
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +18,8 @@ from recommender.scoring import PRIOR, Scorer
 from training.errors import RegistryError
 from training.packaging import MANIFEST, sha256
 from training.registry import Registry
+from training.registry.turns import turn
+from training.review.promotion import Decision, history, promote
 from training.runs import CHAMPION, SCORER, Run, StoredRun
 from training.scorer_flavour import KIND
 
@@ -204,3 +209,59 @@ def test_aliases_are_numbers(registry: Registry) -> None:
     registry.ensure_prior()
     registry.set_alias(SCORER, "challenger", 1)
     assert registry.aliases(SCORER) == {CHAMPION: 1, "challenger": 1}
+
+
+class SlowToDecide(Registry):
+    """Reads the run when the other one does too; where that one waits, after half a second."""
+
+    meeting: threading.Barrier
+
+    def run(self, run_id: str) -> StoredRun:
+        with suppress(threading.BrokenBarrierError):
+            self.meeting.wait(0.5)
+        return super().run(run_id)
+
+
+def test_two_promotions_at_the_same_moment_are_taken_one_after_another(
+    registry: Registry, engine: sa.Engine, tmp_path: Path
+) -> None:
+    # Each is declined, and recorded on the same version.
+    believed = {"barred_rows_used": 1.0, "leaking_values": 0.0, "leak_checked_values": 1.0}
+    version = registry.log_run(Run("one", metrics=believed), KIND, PRIOR, {})
+    registry.log_run(Run("other", metrics=believed), KIND, OTHER, {})
+    uri = mlflow_uri(engine.url.render_as_string(hide_password=False))
+    SlowToDecide.meeting = threading.Barrier(2)
+
+    def decide(who: str) -> Decision:
+        return promote(SlowToDecide(uri, tmp_path), SCORER, version.number, who=who)
+
+    with ThreadPoolExecutor(2) as both:
+        decisions = list(both.map(decide, ["ada", "bob"]))
+    assert [one.gate for one in decisions] == ["trainable", "trainable"]
+    assert {entry.who for entry in history(registry, SCORER)} == {"ada", "bob"}
+
+    def force(number: int) -> Decision:
+        slow = SlowToDecide(uri, tmp_path)
+        return promote(slow, SCORER, number, force=True, reason="a test", who=str(number))
+
+    with ThreadPoolExecutor(2) as both:
+        assert all(one.promoted for one in both.map(force, [1, 2]))
+    first, second = [entry for entry in history(registry, SCORER) if entry.promoted]
+    assert (first.previous_champion, second.previous_champion) == (None, first.number)
+    champion = registry.champion(SCORER)
+    assert champion is not None
+    assert champion.number == second.number
+
+
+def test_a_turn_that_does_not_come_is_said(registry: Registry, engine: sa.Engine) -> None:
+    uri = mlflow_uri(engine.url.render_as_string(hide_password=False))
+    said = "somebody else has been deciding on scorer for 1 s"
+    with (
+        registry.turn(SCORER),
+        turn(uri, "colisten", wait_seconds=1),
+        pytest.raises(RegistryError, match=said),
+        turn(uri, SCORER, wait_seconds=1),
+    ):
+        pass
+    with turn(uri, SCORER, wait_seconds=1):
+        pass

@@ -40,3 +40,5 @@ def quieten() -> None:
     set_telemetry_client()  # type: ignore[no-untyped-call]
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # It shows a traceback of every outage; `training.registry.outages` tells them in one line.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)

@@ -8,7 +8,7 @@ pickled. A version's files lie under its address in `artifacts`: those of the mo
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -32,8 +32,10 @@ from training.errors import RegistryError
 from training.model_kind import M, ModelKind
 from training.packaging import read_package
 from training.registry.connection import check, is_server, quieten
+from training.registry.outages import reached, telling_outages
 from training.registry.package import FILES, environment, save
 from training.registry.stored import stored_run
+from training.registry.turns import turn
 from training.runs import (
     BY_HAND,
     CHAMPION,
@@ -77,11 +79,13 @@ class Registry:
         Raises
         ------
         RegistryError
-            The address is neither that of a server nor of a database that answers.
+            The address is neither that of a server nor of a database that answers. Where either
+            goes away later, every method raises RegistryUnavailableError.
         """
         quieten()
         check(tracking_uri)
-        self._client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+        client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+        self._client = reached(client)
         self._tracking_uri = tracking_uri
         self._artifact_root = artifact_root.absolute()
 
@@ -168,6 +172,10 @@ class Registry:
             return None
         aliases = self._client.get_registered_model(name).aliases
         return versions[int(aliases[CHAMPION])] if CHAMPION in aliases else None
+
+    def turn(self, name: str) -> AbstractContextManager[None]:
+        """Lend the turn to decide on a model; others wait until the block ends."""
+        return turn(self._tracking_uri, name)
 
     def set_alias(self, name: str, alias: str, number: int) -> None:
         """Let an alias name this version from now on."""
@@ -256,11 +264,12 @@ class Registry:
         if parts.scheme in ("", "file"):
             root = Path(unquote(parts.path))
         else:
-            root = Path(
-                mlflow.artifacts.download_artifacts(
-                    artifact_uri=version.location, tracking_uri=self._tracking_uri
+            with telling_outages():
+                root = Path(
+                    mlflow.artifacts.download_artifacts(
+                        artifact_uri=version.location, tracking_uri=self._tracking_uri
+                    )
                 )
-            )
         return root / FILES
 
     def load(self, kind: ModelKind[M], number: int) -> M:

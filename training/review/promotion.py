@@ -1,11 +1,13 @@
 """Promotion: a version becomes the champion only where the gates let it through, or by force.
 
 Every decision is kept as a tag of the version, written before the alias changes: who took it, when,
-what each gate said, and why. The champion before is one call away (`rollback`).
+what each gate said, and why. The champion before is one call away (`rollback`). Two decisions about
+one model wait for each other: what the second reads holds what the first wrote.
 """
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -37,6 +39,10 @@ class Versions(Protocol):
 
     def run(self, run_id: str) -> StoredRun:
         """Return a run."""
+        ...
+
+    def turn(self, name: str) -> AbstractContextManager[None]:
+        """Lend the turn to decide on a model; others wait until the block ends."""
         ...
 
     def set_alias(self, name: str, alias: str, number: int) -> None:
@@ -128,18 +134,19 @@ def promote(
     """
     if force and not (reason and reason.strip()):
         raise TrainingError("a promotion by force needs a reason: add --reason TEXT")
-    candidate = registry.version(name, version)
-    champion = registry.champion(name)
-    if champion is not None and champion.number == version:
-        return Decision(False, None, f"{candidate} is the champion already")
-    run = registry.run(candidate.run_id)
-    margins = margins or Margins()
-    case = Case(candidate, champion, run.metrics, run.tags, margins)
-    decision = _decided(case, findings(case), reason if force else None)
-    by = _By(PROMOTION, reason, who, now, margins.changed())
-    _record(registry, candidate, champion, decision, by)
-    if decision.promoted:
-        registry.set_alias(name, CHAMPION, version)
+    with registry.turn(name):
+        candidate = registry.version(name, version)
+        champion = registry.champion(name)
+        if champion is not None and champion.number == version:
+            return Decision(False, None, f"{candidate} is the champion already")
+        run = registry.run(candidate.run_id)
+        margins = margins or Margins()
+        case = Case(candidate, champion, run.metrics, run.tags, margins)
+        decision = _decided(case, findings(case), reason if force else None)
+        by = _By(PROMOTION, reason, who, now, margins.changed())
+        _record(registry, candidate, champion, decision, by)
+        if decision.promoted:
+            registry.set_alias(name, CHAMPION, version)
     return decision
 
 
@@ -160,16 +167,19 @@ def rollback(
     TrainingError
         There is no champion, or none before it.
     """
-    champion = registry.champion(name)
-    if champion is None:
-        raise TrainingError(f"{name} has no champion to roll back from: promote a version first")
-    before = _line(history(registry, name), champion.number)[:-1]
-    if not before:
-        raise TrainingError(f"{champion} is the first champion: there is none to go back to")
-    returning = registry.version(name, before[-1])
-    decision = Decision(True, None, f"{returning} is the champion again, after {champion}")
-    _record(registry, returning, champion, decision, _By(ROLLBACK, reason, who, now, {}))
-    registry.set_alias(name, CHAMPION, returning.number)
+    with registry.turn(name):
+        champion = registry.champion(name)
+        if champion is None:
+            raise TrainingError(
+                f"{name} has no champion to roll back from: promote a version first"
+            )
+        before = _line(history(registry, name), champion.number)[:-1]
+        if not before:
+            raise TrainingError(f"{champion} is the first champion: there is none to go back to")
+        returning = registry.version(name, before[-1])
+        decision = Decision(True, None, f"{returning} is the champion again, after {champion}")
+        _record(registry, returning, champion, decision, _By(ROLLBACK, reason, who, now, {}))
+        registry.set_alias(name, CHAMPION, returning.number)
     return decision
 
 
@@ -183,9 +193,12 @@ def carry_out(
 ) -> None:
     """Write a decision down that was taken without the gates, and let the alias follow it."""
     by = _By(PROMOTION, None, who, now, {})
-    _record(registry, version, registry.champion(version.name), decision, by)
-    if decision.promoted:
-        registry.set_alias(version.name, CHAMPION, version.number)
+    with registry.turn(version.name):
+        # As it is now: somebody else's decision may have come since it was read.
+        latest = registry.version(version.name, version.number)
+        _record(registry, latest, registry.champion(version.name), decision, by)
+        if decision.promoted:
+            registry.set_alias(version.name, CHAMPION, version.number)
 
 
 def history(registry: Versions, name: str) -> list[Entry]:

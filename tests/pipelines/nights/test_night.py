@@ -1,6 +1,7 @@
 """One night of today: its lists are hits of the service, its report is kept, once is enough."""
 
 import asyncio
+import threading
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -16,12 +17,19 @@ import pipelines.environment
 from features import nights
 from features.database import connect, mlflow_uri
 from features.settings import Settings
-from pipelines import steps
+from pipelines import promoting, steps
 from pipelines.environment import Environment
 from pipelines.nights import due, running
-from pipelines.nights.errors import NightError
+from pipelines.nights.errors import LockLostError, NightError
 from pipelines.nights.lock import only_one
 from pipelines.nights.night import Night
+from pipelines.servers import Postgres
+from recommender.scoring import PRIOR
+from training.errors import RegistryUnavailableError
+from training.registry import Registry
+from training.review.promotion import history
+from training.runs import Run
+from training.scorer_flavour import KIND
 
 Outcome = nights.Outcome
 
@@ -174,21 +182,109 @@ def test_a_second_run_says_who_holds_the_lock(engine: sa.Engine, database_url: s
     other.dispose()
 
 
+END_OF_HOLDER = sa.text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE application_name LIKE 'bondhu nightly%' AND datname = current_database()"
+)
+
+
 def test_the_lock_goes_with_its_session(engine: sa.Engine, database_url: str) -> None:
     other = connect(database_url)
-    end = sa.text(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        " WHERE application_name LIKE 'bondhu nightly%'"
-    )
-    with (
-        pytest.raises(sa.exc.OperationalError),
-        only_one(other),
-        engine.connect() as connection,
-    ):
-        connection.execute(end)
+    with only_one(other) as lock, engine.connect() as connection:
+        lock.check()
+        connection.execute(END_OF_HOLDER)
+        with pytest.raises(LockLostError, match="another night may run"):
+            lock.check()
+        with only_one(engine) as next_one:  # as another machine's
+            next_one.check()
+            with pytest.raises(LockLostError):
+                lock.check()
     with only_one(engine):
         pass
     other.dispose()
+
+
+def test_a_night_that_lost_its_lock_ends_before_its_next_step(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def step(name: str) -> Callable[[Night], Outcome]:
+        def work(night: Night) -> Outcome:
+            calls.append(name)
+            if calls == ["refresh_history", "refresh_features"]:
+                with environment.engine.begin() as connection:
+                    connection.execute(END_OF_HOLDER)
+            return {}
+
+        return work
+
+    monkeypatch.setattr(steps, "STEPS", {name: step(name) for name in steps.STEPS})
+    with pytest.raises(LockLostError) as told:
+        run(environment, [])
+    assert len(str(told.value).splitlines()) == 1
+    assert calls == ["refresh_history", "refresh_features"]
+    # How it ended may be another night's by now: nothing was written down, and it is due.
+    found = nights.steps(environment.engine, now().date())
+    assert [one.status for one in found.values()] == ["done", "running"]
+    assert due.due(environment.engine, now(), catch_up=7) == [now().date()]
+    assert run(environment, []) == 0
+    assert calls.count("refresh_history") == 1
+    assert calls.count("refresh_features") == 2
+
+
+def test_nothing_is_decided_without_the_lock(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = environment.registry()
+    registry.ensure_prior()
+    version = registry.log_run(Run("night"), KIND, PRIOR, {})
+    trained = {"version": version.number, "run_id": version.run_id}
+    monkeypatch.setattr(Night, "outcome", lambda night, step: trained)
+    with only_one(environment.engine) as lock:
+        night = Night(now().date(), now(), environment, now, lambda line: None, lock)
+        with environment.engine.begin() as connection:
+            connection.execute(END_OF_HOLDER)
+        with pytest.raises(LockLostError):
+            promoting.promote_one(night, "scorer")
+    assert history(registry, "scorer") == []
+
+
+def test_an_outage_of_the_registry_is_waited_for(
+    environment: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    postgres = Postgres(tmp_path / "of mlflow")
+    postgres.start()
+    try:
+        with connect(postgres.url).begin() as connection:
+            connection.execute(sa.text("CREATE SCHEMA mlflow"))
+        registry = Registry(mlflow_uri(postgres.url), tmp_path / "artifacts")
+        registry.ensure_prior()
+        back = threading.Timer(1.5, postgres.start)
+        calls: list[str] = []
+
+        def watch(night: Night) -> Outcome:
+            calls.append("watch")
+            if len(calls) == 1:
+                postgres.stop()
+                back.start()
+            return {"versions": len(registry.versions("scorer"))}
+
+        quiet: dict[str, Callable[[Night], Outcome]] = {name: lambda _: {} for name in steps.STEPS}
+        monkeypatch.setattr(steps, "STEPS", quiet | {"watch": watch})
+        assert run(environment, []) == 0
+        found = nights.steps(environment.engine, now().date())["watch"]
+        assert (found.attempts, found.outcome) == (len(calls), {"versions": 1})
+        assert len(calls) > 1
+        back.join()
+        postgres.stop()
+        with pytest.raises(RegistryUnavailableError, match="MLflow's database went away") as told:
+            registry.champion("scorer")
+        assert len(str(told.value).splitlines()) == 1
+        with pytest.raises(RegistryUnavailableError), registry.turn("scorer"):
+            pass
+    finally:
+        postgres.stop()
 
 
 def test_missed_nights_are_due_as_far_back_as_is_set(engine: sa.Engine) -> None:

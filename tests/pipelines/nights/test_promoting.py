@@ -1,5 +1,6 @@
 """What a night may promote: nothing on broken data, nothing over a champion that knows more."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -41,6 +42,9 @@ class Registry:
         at = AS_OF + timedelta(days=self.days_later)
         return StoredRun(run_id, "", "FINISHED", {}, {}, {}, None, at, 0.0)
 
+    def turn(self, name: str) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def set_alias(self, name: str, alias: str, number: int) -> None:
         self.aliases.append(number)
 
@@ -50,6 +54,9 @@ class OneNight:
     registry: Registry
     broken: list[str]
     as_of: datetime = AS_OF
+
+    def check_lock(self) -> None:
+        pass
 
     def outcome(self, step: str) -> dict[str, Any]:
         if step == "watch":
