@@ -15,8 +15,9 @@ $(READY): requirements.lock bootstrap.lock pyproject.toml
 demo: $(READY)
 	@$(BIN)/bondhu demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
 
+# The whole suite on every core, each with servers of its own; what ARGS names in one process.
 test: $(READY)
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest $(or $(ARGS),-n auto --dist worksteal)
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -13,7 +13,7 @@ import redis
 import sqlalchemy as sa
 from hypothesis import settings
 
-from features.database import connect
+from features.database import connect, mlflow_uri
 from features.migrations import migrate
 from pipelines.servers import Endpoints, open_servers
 
@@ -52,6 +52,37 @@ def migrated_url(servers: Endpoints) -> Iterator[str]:
     admin.dispose()
 
 
+KEPT = "mlflow_kept"
+"""The schema where MLflow's tables wait, emptied, for the next test that asks for them."""
+_PUT_AWAY = f"""
+DO $$
+DECLARE name text; has_rows boolean;
+BEGIN
+    IF to_regnamespace('mlflow') IS NULL
+        OR obj_description(to_regnamespace('mlflow'), 'pg_namespace') IS DISTINCT FROM '{KEPT}'
+    THEN
+        DROP SCHEMA IF EXISTS mlflow CASCADE;
+    ELSE
+        FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'mlflow'
+            AND tablename NOT IN ('alembic_version', 'workspaces') -- its migrations fill these
+        LOOP
+            EXECUTE format('SELECT EXISTS (SELECT FROM mlflow.%I)', name) INTO has_rows;
+            IF has_rows THEN
+                EXECUTE format('TRUNCATE mlflow.%I RESTART IDENTITY CASCADE', name);
+            END IF;
+        END LOOP;
+        ALTER SCHEMA mlflow RENAME TO {KEPT};
+    END IF;
+    CREATE SCHEMA mlflow;
+END $$
+"""
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """The whole suite uses the cores; a Redis that is named can be emptied for one test only."""
+    return 0 if "REDIS_URL" in os.environ else min(4, os.cpu_count() or 1)
+
+
 @pytest.fixture
 def database_url(migrated_url: str) -> str:
     """The address of a migrated database without a row, and without MLflow's tables."""
@@ -70,10 +101,30 @@ def database_url(migrated_url: str) -> str:
             )
         ).one()
         connection.execute(sa.text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
-        connection.execute(sa.text("DROP SCHEMA IF EXISTS mlflow CASCADE"))
-        connection.execute(sa.text("CREATE SCHEMA mlflow"))
+        connection.execute(sa.text(_PUT_AWAY))
     engine.dispose()
     return migrated_url
+
+
+@pytest.fixture
+def mlflow_tables(database_url: str) -> None:
+    """MLflow's tables without a row: made by MLflow once a run (2 s), and moved in and out since.
+
+    For tests that use the registry; without it the first use makes them all the same.
+    """
+    engine = connect(database_url)
+    with engine.begin() as connection:
+        is_kept = connection.scalar(sa.text(f"SELECT to_regnamespace('{KEPT}') IS NOT NULL"))
+        if is_kept:
+            connection.execute(sa.text("DROP SCHEMA mlflow"))
+            connection.execute(sa.text(f"ALTER SCHEMA {KEPT} RENAME TO mlflow"))
+    if not is_kept:
+        from training.registry import Registry  # noqa: PLC0415 - MLflow takes seconds to import
+
+        Registry(mlflow_uri(database_url), Path()).versions("scorer")
+        with engine.begin() as connection:
+            connection.execute(sa.text(f"COMMENT ON SCHEMA mlflow IS '{KEPT}'"))
+    engine.dispose()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import typer
 
 from features.settings import read_settings
 from pipelines.commands.output import result_console
-from pipelines.demo import run_demo
 from pipelines.environment import check_who_may_call, open_environment, signing_secret
 from pipelines.serving_process import ServiceError, serving
 
@@ -62,4 +61,6 @@ def demo(
     port: Port = 3000,
 ) -> None:
     """Do the whole job, from import to a served list that a like moves."""
+    from pipelines.demo import run_demo  # noqa: PLC0415 - imports what other commands need not
+
     run_demo(read_settings(), once=once, port=port, console=result_console())

@@ -67,7 +67,7 @@ def assert_same(tracking_uri: str, folder: Path) -> None:
         served.close()
 
 
-def test_by_sql(database_url: str, tmp_path: Path) -> None:
+def test_by_sql(database_url: str, mlflow_tables: None, tmp_path: Path) -> None:
     # MLflow remembers addresses that it made tables at; this database is a new one at an old one.
     address = mlflow_uri(database_url) + f"&application_name={tmp_path.name}"
     assert_same(address, tmp_path / "mlruns")
@@ -78,7 +78,9 @@ def test_through_a_tracking_server(tracking_server: str, tmp_path: Path) -> None
     assert not (tmp_path / "unused").exists()
 
 
-def test_a_changed_artifact_is_refused(database_url: str, tmp_path: Path) -> None:
+def test_a_changed_artifact_is_refused(
+    database_url: str, mlflow_tables: None, tmp_path: Path
+) -> None:
     address = mlflow_uri(database_url) + f"&application_name={tmp_path.name}"
     Registry(address, tmp_path / "mlruns").ensure_prior()
     (artifact,) = (tmp_path / "mlruns").rglob("scorer.json")

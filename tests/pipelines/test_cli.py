@@ -113,6 +113,7 @@ def test_a_token_is_signed_with_a_secret_that_only_its_owner_reads(tmp_path: Pat
     assert secret.read_text() == before
 
 
+@pytest.mark.usefixtures("mlflow_tables")
 def test_promotions_of_an_unknown_model_are_refused(tmp_path: Path, on: Endpoints) -> None:
     assert_one_line(run("promotions", "nosuch", home=tmp_path, servers=on), "nosuch", "scorer")
 
@@ -161,6 +162,7 @@ def test_a_listener_s_rights(tmp_path: Path, on: Endpoints, engine: sa.Engine) -
     assert (receipt, left) == ("operator", 0)
 
 
+@pytest.mark.usefixtures("mlflow_tables")
 def test_an_evaluation_says_what_it_can_and_cannot_compare(tmp_path: Path, on: Endpoints) -> None:
     assert_one_line(run("evaluate", "colisten", home=tmp_path, servers=on), "train colisten")
     ran = run("evaluate", "--mismatch", home=tmp_path, servers=on)
@@ -168,6 +170,7 @@ def test_an_evaluation_says_what_it_can_and_cannot_compare(tmp_path: Path, on: E
     assert ran.stdout == "train/serve mismatch: no list of the last 7 days was sampled\n"
 
 
+@pytest.mark.usefixtures("mlflow_tables")
 def test_a_run_is_reproduced_or_what_changed_is_said(
     tmp_path: Path, on: Endpoints, engine: sa.Engine
 ) -> None:
@@ -189,6 +192,7 @@ def test_a_run_is_reproduced_or_what_changed_is_said(
     assert "audio_features: 59 rows where there were 60 (1 are gone)" in line
 
 
+@pytest.mark.usefixtures("mlflow_tables")
 def test_promotion_and_comparison_fail_in_one_line(tmp_path: Path, on: Endpoints) -> None:
     margin = run("promote", "scorer", "2", "--margin", "gains=1", home=tmp_path, servers=on)
     assert_one_line(margin, "NAME=NUMBER")

@@ -134,10 +134,10 @@ def _count(user_id: str, number: int, play_count: int) -> Row:
 
 
 @pytest.fixture
-def registry(engine: sa.Engine, tmp_path: Path) -> "Registry":
+def registry(engine: sa.Engine, mlflow_tables: None, tmp_path: Path) -> "Registry":
     from training.registry import Registry  # noqa: PLC0415 - MLflow takes seconds to import
 
-    # MLflow remembers the addresses whose tables it made; the last test's are gone.
+    # MLflow remembers the addresses whose first rows it wrote; the last test's are gone.
     uri = mlflow_uri(engine.url.render_as_string(hide_password=False))
     return Registry(f"{uri}&application_name={uuid4().hex}", tmp_path / "with a space")
 

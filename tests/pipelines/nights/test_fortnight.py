@@ -82,6 +82,7 @@ class Service:
 def environment(
     engine: sa.Engine,
     database_url: str,
+    mlflow_tables: None,
     redis_url: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

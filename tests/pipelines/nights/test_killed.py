@@ -38,7 +38,9 @@ TABLES = {
 }
 
 
-def test_equals_an_undisturbed_night(database_url: str, redis_url: str, tmp_path: Path) -> None:
+def test_equals_an_undisturbed_night(
+    database_url: str, mlflow_tables: None, redis_url: str, tmp_path: Path
+) -> None:
     engine = connect(database_url)
     start = NOW - timedelta(days=1)
     world = NightsWorld(

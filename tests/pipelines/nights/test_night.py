@@ -38,6 +38,7 @@ Outcome = nights.Outcome
 def environment(
     engine: sa.Engine,
     database_url: str,
+    mlflow_tables: None,
     redis_url: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
