@@ -7,6 +7,7 @@ from typing import NoReturn
 import redis
 import typer
 from sqlalchemy.exc import OperationalError
+from typer.exceptions import Abort, TyperException
 
 from features.database import DatabaseUnavailableError
 from features.imports import InputError
@@ -22,6 +23,7 @@ from pipelines.commands import (
     models,
     nightly,
     rights,
+    runs,
     search,
     servers,
     service,
@@ -53,6 +55,7 @@ for command in (
     models.rollback,
     models.promotions,
     models.compare,
+    runs.runs,
     experiments.reproduce,
     service.serve,
     service.token,
@@ -90,15 +93,32 @@ def _give_up(line: str) -> NoReturn:
     sys.exit(NIGHTLY_FAILED if sys.argv[1:2] == ["nightly"] else 1)
 
 
+def _said(error: TyperException) -> str:
+    """Return what is wrong with the words of a command, as one line, and where help is."""
+    context = getattr(error, "ctx", None)
+    command = "bondhu" if context is None else context.command_path
+    has_commands = hasattr(getattr(context, "command", None), "commands")
+    if context is not None and has_commands and len(sys.argv) == len(command.split()):
+        return f"say what to do: one of the commands of '{command}' above"
+    # Some messages are shown below a line of their own.
+    message = " ".join(error.format_message().split()).rstrip(".")
+    return f"{message}: '{command} --help' says what it takes"
+
+
 def main() -> None:
     """Run a command; what can be expected to go wrong is said in one line, with exit code 1.
 
-    `nightly` has codes of its own: there it is 30.
+    A wrong option or value is among it. `nightly` has codes of its own: there it is 30.
     """
     # A plain kill leaves the servers to the next command; as an exception it stops them.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        app()
+        code = app(standalone_mode=False)  # or it would show a wrong word in a box of its own
+        sys.exit(code if isinstance(code, int) else 0)
+    except TyperException as error:
+        _give_up(_said(error))
+    except Abort:
+        _give_up("broken off: nothing was answered")
     except EXPECTED as error:
         _give_up(str(error))
     except OperationalError as error:

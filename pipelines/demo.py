@@ -1,7 +1,6 @@
 """The demonstration: the whole job, from nothing to a list that a like moves."""
 
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from features.build import build_features
+from features.engagement import demo_event_id
 from features.imports import Report
 from features.settings import Settings
 from pipelines.environment import Environment, open_environment, signing_secret
@@ -236,7 +236,7 @@ def _converse(address: str, secret: str, listener: str, console: Console) -> Non
         answer = client.post(
             "/v1/feedback",
             {
-                "event_id": str(uuid.uuid4()),
+                "event_id": str(demo_event_id()),
                 "track_id": track["track_id"],
                 "feedback_type": kind,
                 "recommendation_id": first["recommendation_id"],

@@ -43,6 +43,9 @@ def criteria(
         )
     result_console().print(table)
     typer.echo("Times and uptime are known where 'bondhu probe' runs beside the service.", err=True)
+    typer.echo(
+        "What 'bondhu demo' says is left out; its calls are in the cache hit rate.", err=True
+    )
 
 
 def probe(

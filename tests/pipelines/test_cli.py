@@ -190,6 +190,29 @@ def test_a_run_is_reproduced_or_what_changed_is_said(
     assert changed.returncode == 1
     (line,) = changed.stdout.splitlines()
     assert "audio_features: 59 rows where there were 60 (1 are gone)" in line
+    listed = run("runs", "--name", "audio_estimator", home=tmp_path, servers=on)
+    assert listed.returncode == 0, listed.stderr
+    header, row = listed.stdout.splitlines()
+    assert header.split()[:4] == ["run", "what", "version", "status"]
+    assert row.split()[:3] == [run_id, "audio_estimator", "1"]
+    assert "finished" in row
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("promote", "scorer", "two"), "Invalid value for 'version'"),
+        (("train", "scorer", "--seed", "x"), "Invalid value for '--seed'"),
+        (("serve", "--port", "0"), "Invalid value for '--port'"),
+        (("serve", "--no-such"), "No such option: --no-such"),
+        (("promote",), "Missing argument 'model'"),
+        (("nonsense",), "No such command 'nonsense'"),
+        (("runs", "--name", "nosuch"), "there is no model nosuch: the models are"),
+    ],
+)
+def test_a_wrong_word_is_one_line(tmp_path: Path, command: tuple[str, ...], said: str) -> None:
+    assert_one_line(run(*command, home=tmp_path), said)
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.usefixtures("mlflow_tables")

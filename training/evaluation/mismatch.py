@@ -34,7 +34,7 @@ TOLERANCE = 1e-4
 """Values that differ by more are not the same. Audio is float32: sums in another order differ by
 some 1e-6, and the logarithm of co-listening makes up to 1e-5 of it."""
 MARGIN = 0.001
-"""A share of values beyond it fails the gate."""
+"""A larger share of values fails the gate, unless a promotion names another margin."""
 DAYS = 7
 MOST = 2_000
 """Lists looked at, the latest first."""
@@ -61,8 +61,8 @@ class Mismatch:
     Examples
     --------
     >>> found = Mismatch(lists=2, values=600, mismatched=3, by_component={"history": 3})
-    >>> found.share, found.is_within_margin
-    (0.005, False)
+    >>> found.share
+    0.005
     >>> print(found)
     3 of 600 values in 2 lists differ by more than 0.0001 (0.500%, allowed 0.1%): 3 history
     """
@@ -77,11 +77,6 @@ class Mismatch:
     def share(self) -> float:
         """Of the compared values that differ; 0 where none was compared."""
         return self.mismatched / self.values if self.values else 0.0
-
-    @property
-    def is_within_margin(self) -> bool:
-        """Whether the share is at most `MARGIN`; True without any value: nothing speaks against."""
-        return self.share <= MARGIN
 
     def metrics(self) -> dict[str, float]:
         """Return the metrics of a run that the promotion gate reads; none without a list."""

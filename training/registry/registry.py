@@ -28,6 +28,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID
 
 from recommender.scoring import PRIOR
 from training import scorer_flavour
+from training.code_version import commit_of
 from training.errors import RegistryError
 from training.model_kind import M, ModelKind
 from training.packaging import read_package
@@ -297,7 +298,7 @@ class Registry:
         client = self._client
         tags = _origin(run) | dict(run.tags)
         if CODE_TAG in tags:
-            tags[MLFLOW_GIT_COMMIT] = tags[CODE_TAG].removesuffix("-dirty")
+            tags[MLFLOW_GIT_COMMIT] = commit_of(tags[CODE_TAG])
         if run.parent is not None:
             tags[MLFLOW_PARENT_RUN_ID] = run.parent
         client.log_batch(

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from recommender.cold_start import Stage
 from training.errors import TrainingError
 from training.evaluation.intervals import Interval
+from training.evaluation.mismatch import MARGIN
 from training.evaluation.served_lists import GAIN
 from training.runs import (
     AUDIO_ESTIMATOR,
@@ -73,7 +74,7 @@ class Margins:
     entropy: float = 0.3
     latency_ms: float = 2.0
     off_policy: float = 0.0
-    mismatch: float = 0.001
+    mismatch: float = MARGIN
 
     @classmethod
     def of(cls, settings: list[str]) -> "Margins":

@@ -12,7 +12,7 @@ from typing import Protocol
 import sqlalchemy as sa
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from training.code_version import code_version
+from training.code_version import DIRTY, code_version
 from training.data.data_parts import DATA_FILE, Part, differences, from_file
 from training.errors import NothingTrainableError, RegistryError, TrainingError
 from training.packaging import model_sha256
@@ -86,7 +86,7 @@ def reproduce(
         )
     code = code or code_version(Path(__file__).parent)
     changes = _surroundings(registry, run, code)
-    unsure = ["the code had changes that no commit holds"] if code.endswith("-dirty") else []
+    unsure = ["the code had changes that no commit holds"] if DIRTY in code else []
     notes = "".join(f"; {note}" for note in (*changes, *unsure))
     try:
         then = from_file(registry.artifact(run_id, DATA_FILE))

@@ -34,6 +34,7 @@ def test_a_night_that_cannot_start_ends_with_30(tmp_path: Path, on: Endpoints) -
         (("--from", "2026-05-02", "--to", "2026-05-01"), "exchange them"),
         (("--date", "2999-01-01"), "has not come yet"),
         (("--date", "tomorrow"), "is no date"),
+        (("--no-such",), "No such option"),
     ):
         ran = run("nightly", *arguments, home=tmp_path, servers=on)
         (line,) = ran.stderr.splitlines()

@@ -8,7 +8,7 @@ from nights_world import NightsWorld
 from prometheus_client import generate_latest
 
 from features import probes
-from features.engagement import Figure
+from features.engagement import Figure, demo_event_id
 from features.probes import Probe
 from pipelines import criteria, prober
 from serving.metrics import LATENCY, QUERIES
@@ -102,3 +102,19 @@ def test_the_prober_reads_the_service_s_own_histograms() -> None:
     )
     assert cached["0.005"] >= 1
     assert queries["+Inf"] > queries["0.02"]
+
+
+def test_what_a_demonstration_says_is_nobodys(engine: sa.Engine) -> None:
+    world = NightsWorld(engine, listeners=1, artists=12, tracks_each=1, circles=2, start=SINCE)
+    world.plant(days=9, plays=0)
+    world.say(0, world.tracks, [True] * 12, AT)
+    with engine.begin() as connection:
+        # As `bondhu demo` would have sent them: what was said stays, only whose word it is changes.
+        connection.execute(sa.text("ALTER TABLE music_interactions DISABLE TRIGGER USER"))
+        for (seq,) in connection.execute(sa.text("SELECT seq FROM music_interactions")).all():
+            connection.execute(
+                sa.text("UPDATE music_interactions SET event_id = :id WHERE seq = :seq"),
+                {"id": demo_event_id(), "seq": seq},
+            )
+        connection.execute(sa.text("ALTER TABLE music_interactions ENABLE TRIGGER USER"))
+    assert {row.actual for row in rows(engine).values()} == {"nothing measured"}
