@@ -4,7 +4,7 @@
 where it keeps what ran. `dagster definitions validate -m pipelines.definitions` checks them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 
 from dagster import (
@@ -14,12 +14,15 @@ from dagster import (
     Field,
     InitResourceContext,
     OpExecutionContext,
+    RunRequest,
     ScheduleDefinition,
+    ScheduleEvaluationContext,
     String,
     in_process_executor,
     job,
     op,
     resource,
+    schedule,
 )
 
 from features.settings import read_settings
@@ -32,6 +35,7 @@ from pipelines.nights.night import Night
 from pipelines.nights.running import FAILED, close_night, is_done, open_night, run_nights
 from pipelines.steps import STEPS
 
+NIGHT = "YYYY-MM-DD; empty: today's"
 NIGHT_CRON = f"0 {due.HOUR} * * *"
 HISTORY_CRON = "30 */6 * * *"
 """Every 6 hours, half an hour off the night's start."""
@@ -41,11 +45,14 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-@resource({"date": Field(String, default_value="", description="YYYY-MM-DD; empty: today")})
+def _date_of(config: Mapping[str, str]) -> date:
+    return date.fromisoformat(config["date"]) if config["date"] else _now().date()
+
+
+@resource({"date": Field(String, default_value="", description=NIGHT)})
 def night(context: InitResourceContext) -> Iterator[Night]:
     """Lend the night of a date to assets that are materialised by hand; the lock is held."""
-    text = context.resource_config["date"]
-    wanted = date.fromisoformat(text) if text else _now().date()
+    wanted = _date_of(context.resource_config)
 
     def say(line: str) -> None:
         if context.log is not None:
@@ -61,12 +68,14 @@ def night(context: InitResourceContext) -> Iterator[Night]:
             close_night(one, failure)
 
 
-@op
+@op(config_schema={"date": Field(String, default_value="", description=NIGHT)})
 def due_nights(context: OpExecutionContext) -> None:
-    """Run the nights that are due; their assets are written into this instance."""
+    """Run the nights that are due up to one; their assets are written into this instance."""
     settings = read_settings()
+    last = _date_of(context.op_config)
     with open_environment(settings) as environment:
-        dates = due.due(environment.engine, _now(), catch_up=settings.bondhu_catch_up_nights)
+        waiting = due.due(environment.engine, _now(), catch_up=settings.bondhu_catch_up_nights)
+        dates = [one for one in waiting if one <= last]
         code = run_nights(
             environment, dates, now=_now, say=context.log.info, instance=context.instance
         )
@@ -102,13 +111,27 @@ def histories() -> None:
     granted_histories()
 
 
+@schedule(
+    job=nightly,
+    cron_schedule=NIGHT_CRON,
+    execution_timezone="UTC",
+    default_status=DefaultScheduleStatus.RUNNING,
+)
+def nightly_schedule(context: ScheduleEvaluationContext) -> RunRequest:
+    """Ask for the night of a tick's date, after those that were missed; once, however often asked.
+
+    The date is the tick's, not the clock's: a daemon that comes late asks for the same night.
+    """
+    night_date = context.scheduled_execution_time.astimezone(UTC).date().isoformat()
+    return RunRequest(
+        run_key=night_date,
+        run_config={"ops": {"due_nights": {"config": {"date": night_date}}}},
+        tags={"night": night_date},
+    )
+
+
 SCHEDULES = [
-    ScheduleDefinition(
-        job=nightly,
-        cron_schedule=NIGHT_CRON,
-        execution_timezone="UTC",
-        default_status=DefaultScheduleStatus.RUNNING,
-    ),
+    nightly_schedule,
     ScheduleDefinition(
         job=histories,
         cron_schedule=HISTORY_CRON,

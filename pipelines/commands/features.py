@@ -1,16 +1,21 @@
 """`bondhu features ...`: the tables that are derived from what was imported."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated
 
+import sqlalchemy as sa
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from features import nights
 from features.build import build_features
 from features.retention import clean as remove
 from features.settings import read_settings
+from features.withdrawal import FEEDS, withdraw
 from pipelines.audio import fill_audio
-from pipelines.commands.output import console
+from pipelines.commands.output import console, login_name
 from pipelines.environment import open_environment
+from pipelines.nights.errors import NightError
 
 app = typer.Typer(no_args_is_help=True, help="Feature tables.")
 
@@ -51,3 +56,57 @@ def clean() -> None:
             now=datetime.now(UTC),
         )
     typer.echo(str(done))
+
+
+@app.command(name="withdraw")
+def withdraw_rows(
+    feed: Annotated[str, typer.Argument(help=f"One of {', '.join(FEEDS)}.")],
+    source: Annotated[str, typer.Argument(help="Where its rows came from, as listenbrainz.")],
+    reason: Annotated[str, typer.Option(help="Why; kept with it.")],
+    day: Annotated[
+        str | None, typer.Option("--date", metavar="YYYY-MM-DD", help="A day, in UTC.")
+    ] = None,
+    night: Annotated[
+        str | None,
+        typer.Option(
+            metavar="YYYY-MM-DD", help="The 24 hours that the watch of a night looked at."
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option(help="Count the rows; change nothing.")] = False,
+) -> None:
+    """Take a day's rows of a feed back from training: the next fits leave them out.
+
+    For a day that the watch of a night called broken. Histories and lists keep the rows.
+    """
+    if (day is None) is (night is None):
+        raise NightError("give either --date, a day in UTC, or --night, the day before a night")
+    with open_environment(read_settings()) as environment:
+        engine = environment.engine
+        since = _start_of(day) if night is None else _moment_of(engine, night) - timedelta(days=1)
+        done = withdraw(
+            engine,
+            feed,
+            source,
+            since=since,
+            until=since + timedelta(days=1),
+            who=login_name(),
+            reason=reason,
+            now=datetime.now(UTC),
+            dry_run=dry_run,
+        )
+    typer.echo(f"{'nothing was changed; ' if dry_run else ''}{done}")
+
+
+def _start_of(text: str | None) -> datetime:
+    try:
+        return datetime.combine(date.fromisoformat(text or ""), time(), tzinfo=UTC)
+    except ValueError:
+        raise NightError(f"'{text}' is no date: write it as 2026-05-31") from None
+
+
+def _moment_of(engine: sa.Engine, text: str) -> datetime:
+    wanted = _start_of(text).date()
+    found = nights.nights(engine, until=wanted, most=1)
+    if not found or found[0].night != wanted:
+        raise NightError(f"there was no night of {text}: 'bondhu status' shows the last one")
+    return found[0].as_of

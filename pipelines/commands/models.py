@@ -1,6 +1,5 @@
 """`bondhu promote`, `rollback`, `promotions`, `compare`: which version listeners get, and why."""
 
-import getpass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from features.settings import read_settings
-from pipelines.commands.output import console
+from pipelines.commands.output import console, login_name
 from pipelines.environment import open_environment
 from pipelines.promoting import MODELS
 from training.errors import RegistryError
@@ -42,7 +41,7 @@ def promote(
             margins=margins,
             force=force,
             reason=reason,
-            who=_who(),
+            who=login_name(),
         )
     for finding in decision.findings:
         mark = "passed" if finding.passed else "FAILED"
@@ -57,7 +56,7 @@ def rollback(model: str, reason: Reason = None) -> None:
     from training.review.promotion import rollback as go_back  # noqa: PLC0415
 
     with open_environment(read_settings()) as environment:
-        decision = go_back(environment.registry(), model, reason=reason, who=_who())
+        decision = go_back(environment.registry(), model, reason=reason, who=login_name())
     typer.echo(decision.message)
 
 
@@ -90,14 +89,6 @@ def compare(
     path = folder / f"compare-{before[:8]}-{after[:8]}.html"
     path.write_text(page, encoding="utf-8")
     typer.echo(path)
-
-
-def _who() -> str:
-    """Return the login name of whoever runs the command."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):  # a container's user may have no name
-        return "unnamed"
 
 
 def _line(entry: "Entry") -> str:

@@ -1,5 +1,6 @@
-"""Where a command's words go: progress to stderr, results to stdout."""
+"""Where a command's words go, progress to stderr and results to stdout, and who runs it."""
 
+import getpass
 import sys
 
 import typer
@@ -12,6 +13,14 @@ console = Console(stderr=True)
 
 WIDTH = 118
 """Of tables where there is no terminal to fit them to."""
+
+
+def login_name() -> str:
+    """Return the login name of whoever runs the command."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # a container's user may have no name
+        return "unnamed"
 
 
 def result_console() -> Console:

@@ -1,11 +1,12 @@
 """Nights from the command line: what would run, what ran, and one line where it cannot."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from commands import assert_one_line, run
+from nights_world import NightsWorld
 
 from features import nights
 from pipelines.servers import Endpoints
@@ -51,6 +52,21 @@ def test_the_last_night_and_what_is_due(tmp_path: Path, on: Endpoints, engine: s
     assert f"Night of {today.date()}" in ran.stdout
     assert "1.25" in ran.stdout
     assert f"Due: {today.date()}" in ran.stdout
+
+
+def test_a_broken_day_is_withdrawn(tmp_path: Path, on: Endpoints, engine: sa.Engine) -> None:
+    end = datetime(2026, 5, 20, 3, tzinfo=UTC)
+    world = NightsWorld(engine, listeners=5, artists=4, tracks_each=1, circles=2, start=end)
+    world.plant(plays=2)
+    world.live(end - timedelta(days=1), plays=3, ms_played=0)
+    words = ("features", "withdraw", "plays", "planted", "--reason", "0 ms")
+    unknown = run(*words, "--night", "2026-05-20", home=tmp_path, servers=on)
+    assert_one_line(unknown, "there was no night of 2026-05-20")
+    nights.begin(engine, end.date(), as_of=end, holder="a", now=end)
+    for expected in (15, 0):
+        ran = run(*words, "--night", "2026-05-20", home=tmp_path, servers=on)
+        assert ran.returncode == 0, ran.stderr
+        assert f"15 rows, withdrawn from training: {expected}" in ran.stdout
 
 
 def test_eight_criteria(tmp_path: Path, on: Endpoints) -> None:
