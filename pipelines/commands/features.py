@@ -59,7 +59,7 @@ def clean() -> None:
 
 
 @app.command(name="withdraw")
-def withdraw_rows(
+def withdraw_rows(  # noqa: PLR0917 - words of a command
     feed: Annotated[str, typer.Argument(help=f"One of {', '.join(FEEDS)}.")],
     source: Annotated[str, typer.Argument(help="Where its rows came from, as listenbrainz.")],
     reason: Annotated[str, typer.Option(help="Why; kept with it.")],

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from commands import assert_one_line, run
+from commands import assert_one_line, run, run_fresh
 
 from pipelines.servers import Endpoints
 
@@ -18,7 +18,7 @@ def on(servers: Endpoints, database_url: str) -> Endpoints:
 
 
 def test_a_missing_file_is_named(tmp_path: Path, on: Endpoints) -> None:
-    ran = run("import", "catalogue", tmp_path / "nothing", home=tmp_path, servers=on)
+    ran = run_fresh("import", "catalogue", tmp_path / "nothing", home=tmp_path, servers=on)
     assert_one_line(ran, "nothing")
 
 
@@ -131,7 +131,7 @@ def test_a_time_that_ends_before_it_starts_is_refused(tmp_path: Path, command: s
 
 def test_up_prints_addresses_and_nothing_else(tmp_path: Path) -> None:
     try:
-        ran = run("up", home=tmp_path)
+        ran = run_fresh("up", home=tmp_path)
         assert ran.returncode == 0, ran.stderr
         names = [line.partition("=")[0] for line in ran.stdout.splitlines()]
         assert names == ["DATABASE_URL", "REDIS_URL", "MLFLOW_TRACKING_URI"]
