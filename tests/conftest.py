@@ -79,8 +79,22 @@ END $$
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """The whole suite uses the cores; a Redis that is named can be emptied for one test only."""
-    return 0 if "REDIS_URL" in os.environ else min(4, os.cpu_count() or 1)
+    """A worker per core; where REDIS_URL names one Redis or several, one per Redis."""
+    cores = min(4, os.cpu_count() or 1)
+    named = os.environ.get("REDIS_URL", "").split()
+    return min(cores, len(named)) if named else cores
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each worker a Redis of its own, as its tests empty it: the nth that REDIS_URL names."""
+    named = os.environ.get("REDIS_URL", "").split()
+    worker = getattr(config, "workerinput", {}).get("workerid")
+    if not named or (worker is None and config.getoption("numprocesses", None)):
+        return  # embedded ones, or this process runs no test
+    number = int((worker or "gw0").removeprefix("gw"))
+    if number >= len(named):
+        raise pytest.UsageError("REDIS_URL names fewer servers than there are workers: -n less")
+    os.environ["REDIS_URL"] = named[number]
 
 
 @pytest.fixture
