@@ -89,12 +89,14 @@ def pytest_configure(config: pytest.Config) -> None:
     """Give each worker a Redis of its own, as its tests empty it: the nth that REDIS_URL names."""
     named = os.environ.get("REDIS_URL", "").split()
     worker = getattr(config, "workerinput", {}).get("workerid")
-    if not named or (worker is None and config.getoption("numprocesses", None)):
-        return  # embedded ones, or this process runs no test
-    number = int((worker or "gw0").removeprefix("gw"))
-    if number >= len(named):
-        raise pytest.UsageError("REDIS_URL names fewer servers than there are workers: -n less")
-    os.environ["REDIS_URL"] = named[number]
+    workers = config.getoption("numprocesses", None) or 0
+    if not named:
+        return
+    if worker is None and workers:  # this process runs no test
+        if workers > len(named):
+            raise pytest.UsageError(f"REDIS_URL names {len(named)} servers: -n {len(named)}")
+        return
+    os.environ["REDIS_URL"] = named[int((worker or "gw0").removeprefix("gw"))]
 
 
 @pytest.fixture
@@ -135,9 +137,12 @@ def mlflow_tables(database_url: str) -> None:
     if not is_kept:
         from training.registry import Registry  # noqa: PLC0415 - MLflow takes seconds to import
 
-        Registry(mlflow_uri(database_url), Path()).versions("scorer")
+        Registry(f"{mlflow_uri(database_url)}&application_name={KEPT}", Path()).versions("scorer")
         with engine.begin() as connection:
             connection.execute(sa.text(f"COMMENT ON SCHEMA mlflow IS '{KEPT}'"))
+            # MLflow keeps its connections; a test may want to copy the database.
+            ends = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            connection.execute(sa.text(f"{ends} WHERE application_name = '{KEPT}'"))
     engine.dispose()
 
 
