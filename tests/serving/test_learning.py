@@ -118,7 +118,7 @@ async def test_newcomers_start_from_the_consolidated_table(
                 " WHERE user_id = 'newcomer'"
             )
         ).all()
-    assert stored == [("thompson:0.1", {"scorer": 1, "qtable": 3})]
+    assert stored == [("thompson_tempered:0.1", {"scorer": 1, "qtable": 3})]
 
 
 def _request() -> Any:
