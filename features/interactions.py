@@ -4,23 +4,23 @@ A listener's events are serialised by the row lock on `users`, so that episodes 
 without gaps and committed in that order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
 import msgspec
 import sqlalchemy as sa
 
-from features.prepared import Prepared, send
+from features.feedback_statements import APPEND, BATCH, BEFORE, SAVE_SNAPSHOT
+from features.prepared import send
 from features.users import ENSURE_REVISED
 from recommender.personality import TRAITS
 from recommender.qlearning import learn
 from recommender.replay import BUFFER_SIZE, EPISODES_PER_BATCH, replay_log, replayed_episodes
-from recommender.rewards import POSITIVE
 
 SNAPSHOTS_KEPT = 2
-_POSITIVE = ", ".join(f"'{kind.value}'" for kind in sorted(POSITIVE))
 
 
 class ForgottenError(Exception):
@@ -91,6 +91,8 @@ class Before(msgspec.Struct, kw_only=True, frozen=True):
         False where a list was named that this listener never got.
     traits
         Of the active assessment, in [0, 1].
+    batch
+        Episode -> (state, reward) of the episodes that were asked for along with it.
     """
 
     revision: int
@@ -102,76 +104,9 @@ class Before(msgspec.Struct, kw_only=True, frozen=True):
     last_served_at: datetime | None
     is_listed: bool
     traits: dict[str, float]
+    batch: dict[int, tuple[str, float]]
 
 
-_BEFORE = Prepared(
-    "look_before",
-    f"""
-    SELECT u.revision, last.seq, last.episode, same.reward, same.state, same.q_value,
-           EXISTS (SELECT FROM music_interactions i WHERE i.user_id = :user_id
-                   AND i.track_id = :track_id AND i.feedback_type IN ({_POSITIVE}))
-           OR EXISTS (SELECT FROM listening_history h WHERE h.user_id = :user_id
-                      AND h.track_id = :track_id) AS is_repeat,
-           list.generated_at, list.last_served_at,
-           :recommendation_id IS NULL OR EXISTS (
-               SELECT FROM music_recommendations r
-               WHERE r.recommendation_id = :recommendation_id AND r.user_id = :user_id)
-               AS is_listed,
-           {", ".join(f"who.{trait}" for trait in TRAITS)}
-    FROM users u
-    LEFT JOIN LATERAL (SELECT seq, episode FROM music_interactions WHERE user_id = :user_id
-                       ORDER BY episode DESC LIMIT 1) last ON true
-    LEFT JOIN music_interactions same ON same.user_id = :user_id AND same.event_id = :event_id
-    LEFT JOIN recommendations_cache list
-        ON list.recommendation_id = :recommendation_id AND list.user_id = :user_id
-    LEFT JOIN personality_scores who ON who.user_id = :user_id AND who.is_active
-    WHERE u.user_id = :user_id
-    """,  # noqa: S608 - constants of recommender.personality and recommender.rewards
-    user_id="text",
-    track_id="text",
-    event_id="uuid",
-    recommendation_id="uuid",
-)
-_APPEND = Prepared(
-    "append_interaction",
-    """
-    WITH preference AS (
-        INSERT INTO music_genre_preferences AS p (user_id, genre, preference, n, updated_at)
-        VALUES (:user_id, :category, :reward, 1, :received_at)
-        ON CONFLICT (user_id, genre) DO UPDATE SET
-            preference = p.preference + (excluded.preference - p.preference) / (p.n + 1),
-            n = p.n + 1, updated_at = excluded.updated_at
-    ), stale AS (
-        UPDATE recommendations_cache SET is_valid = false WHERE user_id = :user_id AND is_valid
-    )
-    INSERT INTO music_interactions
-        (event_id, user_id, episode, track_id, feedback_type, reward, state, q_value,
-         recommendation_id, position, listen_duration_ms, track_duration_ms, context,
-         occurred_at, received_at, source, trainable)
-    VALUES (:event_id, :user_id, :episode, :track_id, :feedback_type, :reward, :state, :q_value,
-            :recommendation_id, :position, :listen_duration_ms, :track_duration_ms, :context,
-            :occurred_at, :received_at, :source, :trainable)
-    RETURNING seq
-    """,
-    event_id="uuid",
-    user_id="text",
-    episode="integer",
-    track_id="text",
-    feedback_type="text",
-    reward="double precision",
-    state="text",
-    q_value="double precision",
-    recommendation_id="uuid",
-    position="smallint",
-    listen_duration_ms="integer",
-    track_duration_ms="integer",
-    context="text",
-    occurred_at="timestamptz",
-    received_at="timestamptz",
-    source="text",
-    trainable="boolean",
-    category="text",
-)
 _SAID = sa.text(
     "SELECT state, reward FROM music_interactions"
     " WHERE user_id = :user_id AND episode <= :episode ORDER BY episode"
@@ -191,34 +126,9 @@ _FIRST_SINCE = sa.text(
     "SELECT min(episode) FROM music_interactions"
     " WHERE user_id = :user_id AND received_at >= :moment"
 )
-_BATCH = Prepared(
-    "replayed_batch",
-    "SELECT episode, state, reward FROM music_interactions"
-    " WHERE user_id = :user_id AND episode = ANY(:episodes)",
-    user_id="text",
-    episodes="integer[]",
-)
 _SNAPSHOT = sa.text(
     "SELECT through_seq, episodes, q_table, own_sums FROM music_rl_models"
     " WHERE user_id = :user_id ORDER BY version DESC LIMIT 1"
-)
-_SAVE_SNAPSHOT = Prepared(
-    "save_snapshot",
-    """
-    WITH old AS (
-        DELETE FROM music_rl_models WHERE user_id = :user_id AND version <= :version - :kept
-    )
-    INSERT INTO music_rl_models (user_id, version, through_seq, episodes, q_table, own_sums)
-    SELECT :user_id, :version, seq, episode, :q_table, :own_sums
-    FROM music_interactions WHERE user_id = :user_id AND episode = :episode
-    RETURNING through_seq
-    """,
-    user_id="text",
-    version="integer",
-    kept="integer",
-    episode="integer",
-    q_table="jsonb",
-    own_sums="jsonb",
 )
 
 
@@ -231,11 +141,17 @@ def look_before(
     recommendation_id: UUID | None,
     source: str,
     now: datetime,
+    episodes: Sequence[int] = (),
 ) -> Before:
     """Return what bears on a listener's next event, and hold the listener's row from here on.
 
     The listener is created if unknown, and their revision raised. What is read is read after the
     row was got, in the same message. Undo it where nothing is appended.
+
+    Parameters
+    ----------
+    episodes
+        Earlier events to read along, those that the next one replays.
 
     Raises
     ------
@@ -249,11 +165,11 @@ def look_before(
         "recommendation_id": recommendation_id,
         "source": source,
         "now": now,
+        "episodes": list(episodes),
     }
-    row: Sequence[Any] = send(connection, asked, ENSURE_REVISED, _BEFORE).one()
-    revision, seq, episode, reward, state, q_value, is_repeat, listed_at, served_at, listed = row[
-        :10
-    ]
+    row: Sequence[Any] = send(connection, asked, ENSURE_REVISED, BEFORE).one()
+    revision, seq, episode, reward, state, q_value = row[:6]
+    is_repeat, listed_at, served_at, listed, batch = row[6:11]
     return Before(
         revision=revision,
         seq=seq or 0,
@@ -263,11 +179,17 @@ def look_before(
         listed_at=listed_at,
         last_served_at=served_at,
         is_listed=listed,
-        traits={t: x / 100 for t, x in zip(TRAITS, row[10:], strict=True) if x is not None},
+        traits={t: x / 100 for t, x in zip(TRAITS, row[11:], strict=True) if x is not None},
+        batch={episode: (state, reward) for episode, state, reward in batch or ()},
     )
 
 
-def append(connection: sa.Connection, event: Interaction, q: QState) -> float:
+def append(
+    connection: sa.Connection,
+    event: Interaction,
+    q: QState,
+    batch: Mapping[int, tuple[str, float]] = MappingProxyType({}),
+) -> float:
     """Append one event and learn from it; returns Q(state, recommend) right after.
 
     Also brings the listener's genre preference up to date (the mean reward of the category), and
@@ -278,20 +200,23 @@ def append(connection: sa.Connection, event: Interaction, q: QState) -> float:
     ----------
     q
         The Q-table through the event before this one (`q_state` gives it); changed in place.
+    batch
+        Earlier events that are known already; what else is replayed is read.
     """
     q.episode += 1
     learn(q.table, [(event.state, event.reward)])
     q.count(event.state, event.reward)
     if again := replayed_episodes(event.user_id, q.episode):
-        rows = send(connection, {"user_id": event.user_id, "episodes": again}, _BATCH)
-        stored = {row.episode: (row.state, row.reward) for row in rows}
-        stored[q.episode] = (event.state, event.reward)
+        stored = {**batch, q.episode: (event.state, event.reward)}
+        if missing := [e for e in again if e not in stored]:
+            rows = send(connection, {"user_id": event.user_id, "episodes": missing}, BATCH)
+            stored |= {row.episode: (row.state, row.reward) for row in rows}
         learn(q.table, [stored[e] for e in again])
     value = q.table[event.state]
     values = msgspec.structs.asdict(event) | {"episode": q.episode, "q_value": value}
-    statements = [_APPEND]
+    statements = [APPEND]
     if q.episode % EPISODES_PER_BATCH == 0:
-        statements.append(_SAVE_SNAPSHOT)
+        statements.append(SAVE_SNAPSHOT)
         values |= {
             "version": q.episode // EPISODES_PER_BATCH,
             "kept": SNAPSHOTS_KEPT,

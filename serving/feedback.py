@@ -15,6 +15,7 @@ from features.interactions import Before, Interaction
 from features.prepared import PlansLostError
 from recommender.genres import CATEGORY_SLUGS, OTHER
 from recommender.qlearning import join_state, listener_state
+from recommender.replay import replayed_episodes
 from recommender.rewards import QUICK_MS, Feedback, context_fits, listened_share, reward
 from serving.cache import Cache
 from serving.metrics import FEEDBACK
@@ -76,6 +77,7 @@ class FeedbackLog:
                 recommendation_id=request.recommendation_id,
                 source="api",
                 now=received.received_at,
+                episodes=replayed_episodes(user_id, q.episode + 1) if q else (),
             )
             if before.known:
                 transaction.rollback()  # nothing new: the lists stay
@@ -96,7 +98,7 @@ class FeedbackLog:
                 q = self._cache.q_state(user_id)  # another worker may have learned meanwhile
             if q is None or q.seq != before.seq:
                 q = interactions.q_state(connection, user_id)
-            q_value = interactions.append(connection, event, q)
+            q_value = interactions.append(connection, event, q, before.batch)
         self._cache.store_learned(user_id, q, before.revision)
         FEEDBACK.labels(request.feedback_type).inc()
         return FeedbackResponse(
