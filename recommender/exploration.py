@@ -279,13 +279,29 @@ def best_probabilities(score: FloatArray, spread: FloatArray) -> FloatArray:
     mean = np.where(finite, score, -1e9)
     high = (mean + 4 * sd).max(axis=1)
     low = np.minimum((mean - 4 * sd).max(axis=1), high - 1e-6)  # below it something surely stands
+    # What does not reach so far up is never the best: 0, and no work.
+    reaches = mean + 4 * sd > low[:, None]
+    near = np.argsort(~reaches, axis=1, kind="stable")[:, : int(reaches.sum(axis=1).max())]
+    chance = np.zeros(score.shape)
+    mean_near, sd_near = (np.take_along_axis(values, near, axis=1) for values in (mean, sd))
+    found = _among(mean_near, sd_near, low, high)
+    np.put_along_axis(chance, near, found, axis=1)
+    chance *= finite & reaches
+    total = chance.sum(axis=1, keepdims=True)
+    best = mean == mean.max(axis=1, keepdims=True)
+    sure = best / best.sum(axis=1, keepdims=True)
+    probabilities: FloatArray = np.where(total > 0, chance / np.where(total > 0, total, 1.0), sure)
+    return probabilities
+
+
+def _among(mean: FloatArray, sd: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
     x = low[:, None] + np.linspace(0, 1, NODES) * (high - low)[:, None]
     half = 0.5 * (x[:, 1] - x[:, 0])[:, None, None]
     log_below = np.zeros(x.shape)
-    density = np.empty((*score.shape, NODES))
+    density = np.empty((*mean.shape, NODES))
     # As many columns at a time as stay small: all of one list's, few of a simulation's.
     step = max(1, _AT_ONCE // x.size)
-    for begin in range(0, score.shape[1], step):
+    for begin in range(0, mean.shape[1], step):
         part = slice(begin, begin + step)
         width = sd[:, part, None]
         z = (x[:, None, :] - mean[:, part, None]) / width
@@ -295,12 +311,8 @@ def best_probabilities(score: FloatArray, spread: FloatArray) -> FloatArray:
         # far smaller than the distance of nodes.
         cell = half / width
         density[:, part] = (normal_cdf(z + cell) - normal_cdf(z - cell)) / below
-    chance = np.einsum("nck,nk->nc", density, np.exp(log_below)) * finite
-    total = chance.sum(axis=1, keepdims=True)
-    best = mean == mean.max(axis=1, keepdims=True)
-    sure = best / best.sum(axis=1, keepdims=True)
-    probabilities: FloatArray = np.where(total > 0, chance / np.where(total > 0, total, 1.0), sure)
-    return probabilities
+    chance: FloatArray = np.einsum("nck,nk->nc", density, np.exp(log_below))
+    return chance
 
 
 _Z = np.linspace(-6.0, 6.0, 4097)
