@@ -257,6 +257,7 @@ def best_probabilities(score: FloatArray, spread: FloatArray) -> FloatArray:
     With independent X_i ~ N(score_i, spread_i): P(i) = integral of phi_i(x) prod_(j != i) Phi_j(x),
     over `NODES` cells between the largest score - 4 spread and the largest score + 4 spread (of
     each: the chance that X_i falls into it, the others at its middle), then divided by their sum.
+    What ends below these (score + 4 spread) has probability 0.
 
     Parameters
     ----------
