@@ -4,16 +4,21 @@ A listener's events are serialised by the row lock on `users`, so that episodes 
 without gaps and committed in that order.
 """
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
+from typing import Any
 from uuid import UUID
 
 import msgspec
 import sqlalchemy as sa
 
+from features.feedback_statements import APPEND, BATCH, BEFORE, SAVE_SNAPSHOT
+from features.prepared import send
+from features.users import ENSURE_REVISED
 from recommender.personality import TRAITS
 from recommender.qlearning import learn
 from recommender.replay import BUFFER_SIZE, EPISODES_PER_BATCH, replay_log, replayed_episodes
-from recommender.rewards import POSITIVE
 
 SNAPSHOTS_KEPT = 2
 
@@ -72,6 +77,8 @@ class Before(msgspec.Struct, kw_only=True, frozen=True):
 
     Attributes
     ----------
+    revision
+        Of the listener, raised for this feedback.
     seq, episode
         Of the listener's latest event, 0 before the first.
     known
@@ -84,8 +91,11 @@ class Before(msgspec.Struct, kw_only=True, frozen=True):
         False where a list was named that this listener never got.
     traits
         Of the active assessment, in [0, 1].
+    batch
+        Episode -> (state, reward) of the episodes that were asked for along with it.
     """
 
+    revision: int
     seq: int
     episode: int
     known: tuple[float, str, float | None] | None
@@ -94,51 +104,9 @@ class Before(msgspec.Struct, kw_only=True, frozen=True):
     last_served_at: datetime | None
     is_listed: bool
     traits: dict[str, float]
+    batch: dict[int, tuple[str, float]]
 
 
-_BEFORE = sa.text(
-    f"""
-    SELECT last.seq, last.episode, same.reward, same.state, same.q_value,
-           EXISTS (SELECT FROM music_interactions i WHERE i.user_id = :user_id
-                   AND i.track_id = :track_id AND i.feedback_type = ANY(:positive))
-           OR EXISTS (SELECT FROM listening_history h WHERE h.user_id = :user_id
-                      AND h.track_id = :track_id) AS is_repeat,
-           list.generated_at, list.last_served_at,
-           CAST(:recommendation_id AS uuid) IS NULL OR EXISTS (
-               SELECT FROM music_recommendations r
-               WHERE r.recommendation_id = :recommendation_id AND r.user_id = :user_id)
-               AS is_listed,
-           {", ".join(f"who.{trait}" for trait in TRAITS)}
-    FROM (SELECT) one
-    LEFT JOIN LATERAL (SELECT seq, episode FROM music_interactions WHERE user_id = :user_id
-                       ORDER BY episode DESC LIMIT 1) last ON true
-    LEFT JOIN music_interactions same ON same.user_id = :user_id AND same.event_id = :event_id
-    LEFT JOIN recommendations_cache list
-        ON list.recommendation_id = :recommendation_id AND list.user_id = :user_id
-    LEFT JOIN personality_scores who ON who.user_id = :user_id AND who.is_active
-    """  # noqa: S608 - constants of recommender.personality
-)
-_APPEND = sa.text(
-    """
-    WITH preference AS (
-        INSERT INTO music_genre_preferences AS p (user_id, genre, preference, n, updated_at)
-        VALUES (:user_id, :category, :reward, 1, :received_at)
-        ON CONFLICT (user_id, genre) DO UPDATE SET
-            preference = p.preference + (excluded.preference - p.preference) / (p.n + 1),
-            n = p.n + 1, updated_at = excluded.updated_at
-    ), stale AS (
-        UPDATE recommendations_cache SET is_valid = false WHERE user_id = :user_id AND is_valid
-    )
-    INSERT INTO music_interactions
-        (event_id, user_id, episode, track_id, feedback_type, reward, state, q_value,
-         recommendation_id, position, listen_duration_ms, track_duration_ms, context,
-         occurred_at, received_at, source, trainable)
-    VALUES (:event_id, :user_id, :episode, :track_id, :feedback_type, :reward, :state, :q_value,
-            :recommendation_id, :position, :listen_duration_ms, :track_duration_ms, :context,
-            :occurred_at, :received_at, :source, :trainable)
-    RETURNING seq
-    """
-)
 _SAID = sa.text(
     "SELECT state, reward FROM music_interactions"
     " WHERE user_id = :user_id AND episode <= :episode ORDER BY episode"
@@ -158,95 +126,104 @@ _FIRST_SINCE = sa.text(
     "SELECT min(episode) FROM music_interactions"
     " WHERE user_id = :user_id AND received_at >= :moment"
 )
-_BATCH = sa.text(
-    "SELECT episode, state, reward FROM music_interactions"
-    " WHERE user_id = :user_id AND episode = ANY(:episodes)"
-)
 _SNAPSHOT = sa.text(
     "SELECT through_seq, episodes, q_table, own_sums FROM music_rl_models"
     " WHERE user_id = :user_id ORDER BY version DESC LIMIT 1"
-)
-_SAVE_SNAPSHOT = sa.text(
-    """
-    WITH old AS (
-        DELETE FROM music_rl_models WHERE user_id = :user_id AND version <= :version - :kept
-    )
-    INSERT INTO music_rl_models (user_id, version, through_seq, episodes, q_table, own_sums)
-    VALUES (:user_id, :version, :seq, :episode, :q_table, :own_sums)
-    """
 )
 
 
 def look_before(
     connection: sa.Connection,
     user_id: str,
+    *,
     track_id: str,
     event_id: UUID,
     recommendation_id: UUID | None,
+    source: str,
+    now: datetime,
+    episodes: Sequence[int] = (),
 ) -> Before:
-    """Return what bears on a listener's next event; the caller holds the listener's row."""
-    row = connection.execute(
-        _BEFORE,
-        {
-            "user_id": user_id,
-            "track_id": track_id,
-            "event_id": event_id,
-            "recommendation_id": recommendation_id,
-            "positive": [kind.value for kind in POSITIVE],
-        },
-    ).one()
-    seq, episode, reward, state, q_value, is_repeat, listed_at, last_served_at, is_listed = row[:9]
+    """Return what bears on a listener's next event, and hold the listener's row from here on.
+
+    The listener is created if unknown, and their revision raised. What is read is read after the
+    row was got, in the same message. Undo it where nothing is appended.
+
+    Parameters
+    ----------
+    episodes
+        Earlier events to read along, those that the next one replays.
+
+    Raises
+    ------
+    PlansLostError
+        Do the transaction once more.
+    """
+    asked = {
+        "user_id": user_id,
+        "track_id": track_id,
+        "event_id": event_id,
+        "recommendation_id": recommendation_id,
+        "source": source,
+        "now": now,
+        "episodes": list(episodes),
+    }
+    row: Sequence[Any] = send(connection, asked, ENSURE_REVISED, BEFORE).one()
+    revision, seq, episode, reward, state, q_value = row[:6]
+    is_repeat, listed_at, served_at, listed, batch = row[6:11]
     return Before(
+        revision=revision,
         seq=seq or 0,
         episode=episode or 0,
         known=None if state is None else (reward, state, q_value),
         is_repeat=is_repeat,
         listed_at=listed_at,
-        last_served_at=last_served_at,
-        is_listed=is_listed,
-        traits={t: x / 100 for t, x in zip(TRAITS, row[9:], strict=True) if x is not None},
+        last_served_at=served_at,
+        is_listed=listed,
+        traits={t: x / 100 for t, x in zip(TRAITS, row[11:], strict=True) if x is not None},
+        batch={episode: (state, reward) for episode, state, reward in batch or ()},
     )
 
 
-def append(connection: sa.Connection, event: Interaction, q: QState) -> float:
+def append(
+    connection: sa.Connection,
+    event: Interaction,
+    q: QState,
+    batch: Mapping[int, tuple[str, float]] = MappingProxyType({}),
+) -> float:
     """Append one event and learn from it; returns Q(state, recommend) right after.
 
     Also brings the listener's genre preference up to date (the mean reward of the category), and
     every tenth episode keeps a snapshot, and marks the listener's stored lists as outdated. The
-    caller holds the listener's row, its revision raised (`users.ensure_revised`).
+    caller holds the listener's row, its revision raised (`look_before`).
 
     Parameters
     ----------
     q
         The Q-table through the event before this one (`q_state` gives it); changed in place.
+    batch
+        Earlier events that are known already; what else is replayed is read.
     """
     q.episode += 1
     learn(q.table, [(event.state, event.reward)])
     q.count(event.state, event.reward)
     if again := replayed_episodes(event.user_id, q.episode):
-        stored = {
-            e: (s, r)
-            for e, s, r in connection.execute(_BATCH, {"user_id": event.user_id, "episodes": again})
-        }
-        stored[q.episode] = (event.state, event.reward)
+        stored = {**batch, q.episode: (event.state, event.reward)}
+        if missing := [e for e in again if e not in stored]:
+            rows = send(connection, {"user_id": event.user_id, "episodes": missing}, BATCH)
+            stored |= {row.episode: (row.state, row.reward) for row in rows}
         learn(q.table, [stored[e] for e in again])
     value = q.table[event.state]
-    q.seq = connection.execute(
-        _APPEND, msgspec.structs.asdict(event) | {"episode": q.episode, "q_value": value}
-    ).scalar_one()
+    values = msgspec.structs.asdict(event) | {"episode": q.episode, "q_value": value}
+    statements = [APPEND]
     if q.episode % EPISODES_PER_BATCH == 0:
-        connection.execute(
-            _SAVE_SNAPSHOT,
-            {
-                "user_id": event.user_id,
-                "version": q.episode // EPISODES_PER_BATCH,
-                "kept": SNAPSHOTS_KEPT,
-                "seq": q.seq,
-                "episode": q.episode,
-                "q_table": msgspec.json.encode(q.table).decode(),
-                "own_sums": msgspec.json.encode(q.own).decode(),
-            },
-        )
+        statements.append(SAVE_SNAPSHOT)
+        values |= {
+            "version": q.episode // EPISODES_PER_BATCH,
+            "kept": SNAPSHOTS_KEPT,
+            "q_table": msgspec.json.encode(q.table).decode(),
+            "own_sums": msgspec.json.encode(q.own).decode(),
+        }
+    q.seq = send(connection, values, *statements).scalar_one()
     return value
 
 

@@ -10,6 +10,8 @@ from datetime import datetime
 import msgspec
 import sqlalchemy as sa
 
+from features.prepared import Prepared
+
 _ENSURE = sa.text(
     "INSERT INTO users (user_id, created_at, source) VALUES (:user_id, :now, :source)"
     " ON CONFLICT DO NOTHING"
@@ -23,14 +25,19 @@ _REVISE = sa.text(
     WHERE user_id = :user_id RETURNING revision
     """
 )
-_OPEN = sa.text(
+ENSURE_REVISED = Prepared(
+    "ensure_revised",
     """
     INSERT INTO users AS u (user_id, created_at, source, revision, revised_at)
     VALUES (:user_id, :now, :source, 1, clock_timestamp())
     ON CONFLICT (user_id) DO UPDATE SET revision = u.revision + 1, revised_at = clock_timestamp()
-    RETURNING revision
-    """
+    """,
+    user_id="text",
+    now="timestamptz",
+    source="text",
 )
+"""`ensure_user`, `lock` and the counting of `revise` in one; who sends it also marks the stored
+lists, or rolls back."""
 _LOCK = sa.text("SELECT FROM users WHERE user_id = :user_id FOR UPDATE")
 _STANDING = sa.text(
     """
@@ -77,15 +84,6 @@ def revise(connection: sa.Connection, user_id: str) -> int:
     revision, under a lock that waits for this transaction.
     """
     return int(connection.execute(_REVISE, {"user_id": user_id}).scalar_one())
-
-
-def ensure_revised(connection: sa.Connection, user_id: str, *, source: str, now: datetime) -> int:
-    """Do `ensure_user`, `lock` and the counting of `revise` in one round trip.
-
-    The caller also marks the listener's stored lists, or rolls back.
-    """
-    asked = {"user_id": user_id, "now": now, "source": source}
-    return int(connection.execute(_OPEN, asked).scalar_one())
 
 
 def standing(connection: sa.Connection, user_id: str) -> Standing | None:

@@ -82,6 +82,21 @@ redis.call('HSET', KEYS[1], 'seq', ARGV[1], 'state', ARGV[2])
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 return 1
 """
+# Both of the above in one, after a feedback. Off a cluster lists have a database of their own; the
+# script's SELECT ends with it.
+_LEARNED = """
+local known = redis.call('HGET', KEYS[1], 'seq')
+if not known or tonumber(known) < tonumber(ARGV[1]) then
+    redis.call('HSET', KEYS[1], 'seq', ARGV[1], 'state', ARGV[2])
+    redis.call('EXPIRE', KEYS[1], ARGV[3])
+end
+if ARGV[6] ~= '' then redis.call('SELECT', ARGV[6]) end
+if tonumber(redis.call('HGET', KEYS[2], 'revision') or 0) >= tonumber(ARGV[4]) then return 0 end
+redis.call('DEL', KEYS[2])
+redis.call('HSET', KEYS[2], 'revision', ARGV[4])
+redis.call('EXPIRE', KEYS[2], ARGV[5])
+return 1
+"""
 
 
 class EdgeScript(msgspec.Struct, frozen=True):
@@ -246,6 +261,7 @@ class Cache:
         self._store = Script(_NOBODY, _STORE.encode())
         self._outdate = Script(_NOBODY, _OUTDATE.encode())
         self._keep_q = Script(_NOBODY, _KEEP_Q.encode())
+        self._learned = Script(_NOBODY, _LEARNED.encode())
         self.recommendations, self.audio_features, self.api, self.user_data = (
             NamedCache(kind, partial(self.client, kind.db), now=now) for kind in KINDS
         )
@@ -358,6 +374,17 @@ class Cache:
         """Keep a Q-table, unless a later one is kept already."""
         args: list[bytes | str | int] = [q.seq, msgspec.msgpack.encode(q), LIST_SECONDS]
         self._run(self._keep_q, USER_DATA.db, tagged("q", user_id), args)
+
+    def store_learned(self, user_id: str, q: QState, revision: int) -> None:
+        """Do `store_q_state` and `outdate_lists` in one round trip."""
+        args: list[bytes | str | int] = [q.seq, msgspec.msgpack.encode(q), LIST_SECONDS]
+        args += [revision, 2 * LIST_SECONDS, "" if self._cluster else RECOMMENDATIONS.db]
+        keys = [tagged("q", user_id), tagged("lists", user_id)]
+        client = self.client
+        done = self._without(
+            lambda: self._learned(keys=keys, args=args, client=client(USER_DATA.db))
+        )
+        self.has_missed = self.has_missed or done is None
 
     def near(self, user_id: str) -> list[str]:
         """Return the ids of the tracks that Spotify recommends to a listener, best first."""

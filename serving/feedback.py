@@ -12,9 +12,10 @@ import sqlalchemy as sa
 
 from features import interactions
 from features.interactions import Before, Interaction
-from features.users import ensure_revised
+from features.prepared import PlansLostError
 from recommender.genres import CATEGORY_SLUGS, OTHER
 from recommender.qlearning import join_state, listener_state
+from recommender.replay import replayed_episodes
 from recommender.rewards import QUICK_MS, Feedback, context_fits, listened_share, reward
 from serving.cache import Cache
 from serving.metrics import FEEDBACK
@@ -55,14 +56,28 @@ class FeedbackLog:
         sqlalchemy.exc.OperationalError
             Postgres is away: nothing was stored.
         """
-        request, user_id = received.request, received.user_id
+        request = received.request
         row = check(received, served)
         if request.recommendation_id:
             self._flush()  # when the list was last served decides whether this was quick
+        try:
+            return self._append(received, served, row)
+        except PlansLostError:
+            return self._append(received, served, row)
+
+    def _append(self, received: Received, served: Served, row: int) -> FeedbackResponse:
+        request, user_id = received.request, received.user_id
+        q = self._cache.q_state(user_id)  # before the listener's row is held; its number tells
         with self._engine.connect() as connection, connection.begin() as transaction:
-            revision = ensure_revised(connection, user_id, source="api", now=received.received_at)
             before = interactions.look_before(
-                connection, user_id, request.track_id, request.event_id, request.recommendation_id
+                connection,
+                user_id,
+                track_id=request.track_id,
+                event_id=request.event_id,
+                recommendation_id=request.recommendation_id,
+                source="api",
+                now=received.received_at,
+                episodes=replayed_episodes(user_id, q.episode + 1) if q else (),
             )
             if before.known:
                 transaction.rollback()  # nothing new: the lists stay
@@ -79,12 +94,12 @@ class FeedbackLog:
                     404, f"list {request.recommendation_id} was never made for this listener"
                 )
             event = self._judge(received, before, served, row)
-            q = self._cache.q_state(user_id)
+            if q is None or q.seq != before.seq:
+                q = self._cache.q_state(user_id)  # another worker may have learned meanwhile
             if q is None or q.seq != before.seq:
                 q = interactions.q_state(connection, user_id)
-            q_value = interactions.append(connection, event, q)
-        self._cache.store_q_state(user_id, q)
-        self._cache.outdate_lists(user_id, revision)
+            q_value = interactions.append(connection, event, q, before.batch)
+        self._cache.store_learned(user_id, q, before.revision)
         FEEDBACK.labels(request.feedback_type).inc()
         return FeedbackResponse(
             event_id=event.event_id,

@@ -18,6 +18,7 @@ _BEGAN = "bondhu_began"
 _TABLE = re.compile(
     r"\b(?:from|into|update|join)\s+(?:only\s+)?([a-z_][a-z_0-9.]*)(?!\s*as\s*\()", re.IGNORECASE
 )
+_EXECUTE = re.compile(r"(?:^|; )EXECUTE (\w+)\(")
 _CTE = re.compile(r"(?:\bwith\b|,)\s*([a-z_]+)\s+as\s*\(", re.IGNORECASE)
 
 
@@ -47,7 +48,11 @@ def name_of(statement: str) -> str:
     'update lists'
     >>> name_of("WITH l AS (SELECT r FROM users) INSERT INTO shown SELECT 1 FROM l")
     'insert shown'
+    >>> name_of("EXECUTE look_before(%(user_id)s)")
+    'execute look_before'
     """
+    if prepared := _EXECUTE.search(statement):
+        return f"execute {prepared[1]}"
     text = re.sub(r"--[^\n]*", " ", statement)
     own = {name.lower() for name in _CTE.findall(text)}
     tables = [name.lower() for name in _TABLE.findall(text) if name.lower() not in own]

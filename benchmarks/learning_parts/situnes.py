@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.results import Row
 from recommender.audio import FEATURES, FloatArray, audio_rows
-from recommender.exploration import best_probabilities
+from recommender.exploration import TEMPER, best_probabilities
 from recommender.genres import OTHER, categorise
 from recommender.qlearning import join_state, listener_state, track_states
 from recommender.qtable import QTable
@@ -93,7 +93,8 @@ def _policies(
         "pooled + greedy": greedy,
         "pooled + epsilon .1": 0.9 * greedy + 0.1 / n,
         "pooled + ucb": _best(mean + spread),
-        "pooled + thompson": best_probabilities(mean[None], spread[None])[0],
+        "pooled + thompson": best_probabilities(mean[None], TEMPER * spread[None])[0],
+        "pooled + thompson, untempered": best_probabilities(mean[None], spread[None])[0],
     }
 
 

@@ -8,13 +8,14 @@ import redis
 import sqlalchemy as sa
 from serving_world import PERSONAL, Client, opened, register
 
+from features.interactions import QState
 from features.redis_server import RedisClients, ask_whether_cluster, tagged
 from features.settings import Settings
 from features.sources.spotify_answers import SpotifyAnswers
 from features.sources.spotify_endpoints import ENDPOINTS
 from features.sources.spotify_limits import SpotifyLimits
 from serving.cache import Cache
-from serving.caches import KINDS
+from serving.caches import KINDS, RECOMMENDATIONS, USER_DATA
 
 pytestmark = pytest.mark.anyio
 
@@ -36,6 +37,29 @@ def test_databases_and_times_to_live(cache: Cache, redis_url: str) -> None:
             (key,) = direct.keys("*")
             left = direct.ttl(key)
         assert seconds.get(kind.name, 1800) - 5 <= int(left) <= kind.seconds
+
+
+def test_what_was_learned_goes_to_two_databases_and_never_back(cache: Cache) -> None:
+    cache.store_list("ada", "one", (b"list", b"reserves"), 3)
+    late, early = QState(seq=9, episode=2, own={}), QState(seq=8, episode=1, own={})
+    cache.store_learned("ada", late, 4)
+    cache.store_learned("ada", early, 3)
+    assert cache.q_state("ada") == late
+    lists = cache.client(RECOMMENDATIONS.db)
+    assert lists.hgetall(tagged("lists", "ada")) == {b"revision": b"4"}
+    assert not lists.exists(tagged("q", "ada"))
+    assert not cache.client(USER_DATA.db).exists(tagged("lists", "ada"))
+    assert not cache.has_missed
+
+
+def test_a_cluster_has_one_database_for_both(redis_cluster: str) -> None:
+    cache = Cache(redis_cluster, connections=2, cluster=True)
+    cache.store_learned("eve", QState(seq=9, episode=2, own={}), 4)
+    learned = cache.q_state("eve")
+    assert learned is not None
+    assert learned.seq == 9
+    assert not cache.has_missed
+    cache.close()
 
 
 def test_counts_of_all_workers_of_a_week(redis_url: str) -> None:

@@ -55,6 +55,22 @@ def test_writers_at_once_lose_no_update(
     assert sum(weight for weight, _ in rebuilt.own.values()) == len(rows)
 
 
+async def test_losing_prepared_plans_loses_nothing(settings: Settings, world: sa.Engine) -> None:
+    async with opened(settings) as client:
+        first = await client.say("track-000", "like")
+        engine = client.application.engine
+        with engine.connect() as connection:  # what a pooler does between two transactions
+            connection.execute(sa.text("DEALLOCATE ALL"))
+        said = [await client.say(f"track-{n:03}", "like") for n in range(1, 12)]
+    assert not any(answer["duplicate"] for answer in [first, *said])
+    with world.connect() as connection:
+        episodes = connection.scalars(
+            sa.text("SELECT episode FROM music_interactions WHERE user_id = 'ada' ORDER BY 1")
+        )
+        assert list(episodes) == list(range(1, 13))
+        assert interactions.q_state(connection, "ada").episode == 12
+
+
 async def test_losing_redis_loses_nothing(settings: Settings, redis_url: str) -> None:
     async with opened(settings) as client:
         for number in range(13):
@@ -118,7 +134,7 @@ async def test_newcomers_start_from_the_consolidated_table(
                 " WHERE user_id = 'newcomer'"
             )
         ).all()
-    assert stored == [("thompson:0.1", {"scorer": 1, "qtable": 3})]
+    assert stored == [("thompson_tempered:0.1", {"scorer": 1, "qtable": 3})]
 
 
 def _request() -> Any:

@@ -15,6 +15,7 @@ from recommender.exploration import (
     Policy,
     Thompson,
     Ucb,
+    UntemperedThompson,
     drawn,
 )
 from training.simulation.learners import (
@@ -101,9 +102,13 @@ ARMS: Mapping[str, Arm] = {
     "pooled + epsilon": _pooled(EpsilonSlots, "personality", SHARE),
     "pooled + ucb": _pooled(Ucb, "personality", SHARE),
     DEFAULT: _pooled(Thompson, "personality", SHARE),
+    "pooled + thompson, untempered": _pooled(UntemperedThompson, "personality", SHARE),
     "pooled + thompson, no personality": _pooled(Thompson, "own", SHARE),
     "pooled + thompson, share .3": _pooled(Thompson, "personality", 0.3),
-    "linear + thompson": lambda x, c, rng: (LinearRule(x, c), Thompson(SHARE, rng)),
+    "linear + thompson": lambda x, c, rng: (
+        LinearRule(x, c),
+        UntemperedThompson(SHARE, rng),
+    ),
 }
 
 
