@@ -209,7 +209,8 @@ def _nearest(listener: Listener, tracks: Tracks) -> FloatArray:
     length = np.sqrt((heard * heard).sum(axis=1))
     if directions is None or not length.all() or np.isnan(length.sum()):
         near = cosine(heard, tracks.audio, unknown=0.0) * weight[:, None]
-        return near.max(axis=0).astype(np.float64)
+        unclear: FloatArray = near.max(axis=0).astype(np.float64)
+        return unclear
     heard = heard * (weight / length)[:, None]
     nearest = np.empty(len(tracks))
     for begin in range(0, len(tracks), _AT_ONCE):
