@@ -67,6 +67,19 @@ class Tracks:
         )
 
     @cached_property
+    def fame(self) -> FloatArray:
+        """(n,) popularity, 0 where it is unknown."""
+        return np.nan_to_num(self.popularity, nan=0.0)
+
+    @cached_property
+    def directions(self) -> AudioArray | None:
+        """(7, n) audio columns of length 1, side by side; None where features are missing."""
+        length = np.sqrt((self.audio * self.audio).sum(axis=1))
+        if not length.all() or np.isnan(length.sum()):
+            return None
+        return np.ascontiguousarray((self.audio / length[:, None]).T)
+
+    @cached_property
     def states(self) -> tuple[list[str], IndexArray]:
         """The distinct halves of a state that tracks give, and each track's place among them."""
         return track_states(
@@ -122,7 +135,8 @@ class Catalogue:
     def warm(self) -> None:
         """Work out what is kept of the catalogue, so that no first caller waits for it."""
         _ = self.tracks.states, self.is_canonical, self.by_release, self.by_artist
-        _ = self.by_genre, self.by_category
+        _ = self.by_genre, self.by_category, self.canonical_tracks.fame
+        _ = self.canonical_tracks.directions
 
     @cached_property
     def by_artist(self) -> tuple[IndexArray, IndexArray]:

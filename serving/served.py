@@ -51,6 +51,8 @@ class Served:
         digest = hashlib.sha256(named.catalogue.ids.tobytes())
         digest.update(",".join(KEYS).encode())
         taste = None if colisten is None else ColistenIn.of(colisten.model, named.catalogue)
+        if taste is not None:
+            taste.warm()
         version = f"{named.build_id}-{digest.hexdigest()[:8]}"
         index = index_of(named.catalogue, version, indices) if indices else None
         return cls(named, version, scorer, colisten, taste, index, qtable)
