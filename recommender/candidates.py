@@ -155,10 +155,10 @@ def _take(
 ) -> None:
     """Take the `count` open rows of highest worth; -inf: not proposed at all."""
     rows, worth = judged
-    kept = open_[rows] & (worth > -np.inf)
-    rows, worth = rows[kept], worth[kept]
-    if count < len(rows):
-        rows = rows[np.argpartition(-worth, count)[:count]] if count else rows[:0]
+    at = np.flatnonzero(open_[rows] & (worth > -np.inf))
+    if count < len(at):
+        at = at[np.argpartition(-worth[at], count)[:count]] if count else at[:0]
+    rows = rows[at]
     open_[rows] = False
     found.update(dict.fromkeys(rows.tolist(), source))
 

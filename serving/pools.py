@@ -12,6 +12,7 @@ from recommender.listener import Listener
 from recommender.tracks import Catalogue, IndexArray, Tracks
 
 SOURCES = tuple(Source)
+_PLACE = {source: place for place, source in enumerate(SOURCES)}
 
 
 class _Packed(msgspec.Struct, array_like=True, frozen=True):
@@ -53,7 +54,7 @@ def judge(
     catalogue: Catalogue, listener: Listener, rows: IndexArray, sources: list[Source]
 ) -> Pool:
     """Evaluate the static components of candidates."""
-    places = np.array([SOURCES.index(source) for source in sources], dtype=np.uint8)
+    places = np.array([_PLACE[source] for source in sources], dtype=np.uint8)
     return Pool(rows, places, evaluate(listener, catalogue.tracks.take(rows)))
 
 
