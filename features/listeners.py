@@ -4,9 +4,10 @@ A `Profile` holds facts in plain types, so that it can be cached as MessagePack 
 owner; `listener_of` turns it into what `recommender` judges with.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -109,8 +110,10 @@ def _queries(
 
 
 _NOW = _queries(
-    top_tracks="SELECT * FROM get_user_top_50_tracks(:user_id)",
-    personality="SELECT * FROM get_active_personality_profile(:user_id)",
+    top_tracks=f"""SELECT play_count, played_at, category, {", ".join(FEATURES)}
+                   FROM get_user_top_50_tracks(:user_id)""",  # noqa: S608 - constants
+    personality=f"""SELECT {", ".join(TRAITS)}, assessment_confidence, assessment_method
+                    FROM get_active_personality_profile(:user_id)""",  # noqa: S608 - constants
     heard="SELECT track_id, play_count AS n FROM listening_history WHERE user_id = :user_id",
     plays="true",
     said="true",
@@ -142,6 +145,24 @@ _AS_OF = _queries(
     counts="imported_at < :now",
 )
 """From what was known before a moment, row by row: what a trainer asks."""
+
+
+def _of_each(query: sa.TextClause) -> sa.TextClause:
+    """Return a question about one listener as that about many, their ids in front of its rows.
+
+    Rows of one listener keep their order: the question is asked for one after the other.
+    """
+    one = query.text.replace(":user_id", "asked.user_id")
+    return sa.text(
+        f"""
+        SELECT asked.user_id AS asked_for, found.*
+        FROM unnest(CAST(:user_ids AS text[])) AS asked (user_id), LATERAL ({one}) AS found
+        """  # noqa: S608 - constants of this module
+    )
+
+
+_EACH = _Queries(*(_of_each(getattr(_NOW, each.name)) for each in fields(_Queries)))
+"""The same as `_NOW`, of many listeners at once: what a night asks."""
 
 
 class Heard(msgspec.Struct, array_like=True, frozen=True):
@@ -203,35 +224,65 @@ def load_profile_as_of(
 def _load(
     queries: _Queries, connection: sa.Connection, user_id: str, *, now: datetime, with_shown: bool
 ) -> Profile | None:
-    asked = {
-        "user_id": user_id,
+    asked = _asked(now, with_shown=with_shown) | {"user_id": user_id}
+    user = connection.execute(queries.who, asked).one_or_none()
+    if user is None or (queries is _AS_OF and user[0] > now and user[1] is None):
+        return None
+    rest = (getattr(queries, each.name) for each in fields(_Queries)[1:])
+    facts = [[user], *(connection.execute(query, asked).all() for query in rest)]
+    return _profile(user_id, now, facts)
+
+
+def load_profiles(
+    connection: sa.Connection,
+    user_ids: Sequence[str],
+    *,
+    now: datetime,
+    with_shown: bool = False,
+) -> dict[str, Profile]:
+    """Read what `load_profile` reads of each listener, in a few round trips for all of them."""
+    asked = _asked(now, with_shown=with_shown) | {"user_ids": list(user_ids)}
+    # Estimated for many listeners, each question looks worth compiling, which takes longer than it.
+    connection.execute(sa.text("SET LOCAL jit = off"))
+    facts: list[dict[str, list[sa.Row[Any]]]] = []
+    for field in fields(_EACH):
+        rows: dict[str, list[sa.Row[Any]]] = {}
+        for row in connection.execute(getattr(_EACH, field.name), asked):
+            rows.setdefault(row[0], []).append(row)
+        facts.append(rows)
+    return {
+        user_id: _profile(
+            user_id, now, [[row[1:] for row in rows.get(user_id, [])] for rows in facts]
+        )
+        for user_id in facts[0]
+    }
+
+
+def _asked(now: datetime, *, with_shown: bool) -> dict[str, Any]:
+    return {
         "now": now,
         "positive": [kind.value for kind in POSITIVE],
         "with_shown": with_shown,
         "shown_days": SHOWN_DAYS,
     }
-    user = connection.execute(queries.who, asked).one_or_none()
-    if user is None:
-        return None
-    created_at, first_played_at, undated_artists = user
+
+
+def _profile(user_id: str, now: datetime, facts: Sequence[Sequence[Sequence[Any]]]) -> Profile:
+    """Return a profile from the answers to the questions, in their order."""
+    who, personality, top_tracks, liked, top_artists, known = facts
+    ((created_at, first_played_at, undated_artists),) = who
     if created_at > now and first_played_at is None:
-        if queries is _AS_OF:
-            return None
         created_at = now  # another worker's first call of this listener came in a moment later
-    personality = connection.execute(queries.personality, asked).mappings().one_or_none()
+    unassessed: Sequence[Any] = (*[None] * len(TRAITS), 0.0, "default")
+    *scores, confidence, method = personality[0] if personality else unassessed
     history = [
-        Heard(tuple(row[f] for f in FEATURES), row["play_count"], row["played_at"], row["category"])
-        for row in connection.execute(queries.top_tracks, asked).mappings()
+        Heard(tuple(audio), count, at, category) for count, at, category, *audio in top_tracks
     ]
+    history += [Heard(tuple(audio), count, at, category) for category, count, at, *audio in liked]
     history += [
-        Heard(tuple(audio), count, at, category)
-        for category, count, at, *audio in connection.execute(queries.liked, asked)
+        Heard(tuple(audio), count, None, category) for category, count, *audio in top_artists
     ]
-    history += [
-        Heard(tuple(audio), count, None, category)
-        for category, count, *audio in connection.execute(queries.top_artists, asked)
-    ]
-    heard, artists, plays, disliked, shown = connection.execute(queries.known, asked).one()
+    ((heard, artists, plays, disliked, shown),) = known
     age = account_age_days(now, created_at, first_played_at)
     return Profile(
         user_id=user_id,
@@ -239,11 +290,9 @@ def _load(
         stage=stage_of(
             age, has_dated_plays=first_played_at is not None, undated_artists=undated_artists
         ),
-        traits={t: personality[t] / 100 for t in TRAITS if personality[t] is not None}
-        if personality
-        else {},
-        confidence=personality["assessment_confidence"] if personality else 0.0,
-        method=personality["assessment_method"] if personality else "default",
+        traits={t: x / 100 for t, x in zip(TRAITS, scores, strict=True) if x is not None},
+        confidence=confidence,
+        method=method,
         history=history,
         heard_tracks=heard,
         heard_artists=artists,

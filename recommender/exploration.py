@@ -10,7 +10,7 @@ what may not stand.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -27,6 +27,9 @@ OPTIMISM = 1.0
 
 NODES = 65
 """Points at which `Thompson` integrates."""
+
+UNSEEN = 1e-6
+"""The probability that `Race` may leave below its nodes."""
 
 Choices = tuple[NDArray[np.int64], FloatArray]
 
@@ -193,6 +196,7 @@ class Ucb(Slots):
         return (score + OPTIMISM * spread).argmax(axis=1), np.ones(len(score))
 
 
+@dataclass(frozen=True)
 class Thompson(Slots):
     """Thompson sampling: each is shown as often as it is believed to be the best.
 
@@ -209,10 +213,85 @@ class Thompson(Slots):
     """
 
     kind = "thompson"
+    _races: "list[Race]" = field(default_factory=list, init=False, repr=False, compare=False)
+    """The list's, once it was drawn for."""
 
     def choose(self, score: FloatArray, spread: FloatArray) -> Choices:
         """Return draws from the probabilities of being the best."""
         return drawn(best_probabilities(score, spread), self.rng)
+
+    def draw(self, score: FloatArray, beliefs: Beliefs) -> tuple[int, float]:
+        """Choose a state as `Slots` does; what does not change within a list is worked out once."""
+        groups, first, place = np.unique(beliefs.group, return_index=True, return_inverse=True)
+        mean, spread = beliefs.mean[first], beliefs.spread[first]
+        probabilities = self._races[0].won_by(groups, mean, spread) if self._races else None
+        if probabilities is None:
+            self._races[:] = [Race.of(groups, mean, spread)]
+            probabilities = self._races[0].won_by(groups, mean, spread)
+            if probabilities is None:
+                probabilities = best_probabilities(mean[None], spread[None])[0]
+        choice, chance = drawn(probabilities[None], self.rng)
+        best = np.where(place == choice[0], score, -np.inf)
+        return int(best.argmax()), float(chance[0])
+
+
+@dataclass(frozen=True)
+class Race:
+    """Who of some normals is the largest, whichever of them take part; see `best_probabilities`.
+
+    Attributes
+    ----------
+    groups
+        (c,) int64 ascending names.
+    mean, spread
+        (c,) of each.
+    density, log_below
+        (c, NODES) of each the chance to lie in the cell round a node by that to lie below it, and
+        the logarithm of the latter.
+    """
+
+    groups: NDArray[np.int64]
+    mean: FloatArray
+    spread: FloatArray
+    density: FloatArray
+    log_below: FloatArray
+
+    @classmethod
+    def of(cls, groups: NDArray[np.int64], mean: FloatArray, spread: FloatArray) -> "Race":
+        """Return the race of all of them."""
+        sd = np.maximum(spread, 1e-6)
+        x, half = _nodes(mean[None], sd[None])
+        density, below = _cells(x, half, mean[None], sd[None])
+        return cls(groups, mean, spread, density[0], np.log(below[0]))
+
+    def won_by(
+        self, groups: NDArray[np.int64], mean: FloatArray, spread: FloatArray
+    ) -> FloatArray | None:
+        """Return the probability of each of these to be their largest.
+
+        None where that cannot be told from this race: one of them did not take part, or all of them
+        may well lie below its nodes.
+
+        Examples
+        --------
+        >>> race = Race.of(np.arange(3), np.array([1.0, 0.0, 0.0]), np.ones(3))
+        >>> race.won_by(np.arange(2), np.array([1.0, 0.0]), np.ones(2)).round(3)
+        array([0.76, 0.24])
+        """
+        at = np.minimum(np.searchsorted(self.groups, groups), len(self.groups) - 1)
+        among = np.array_equal(self.groups[at], groups)
+        if not (
+            among
+            and np.array_equal(self.mean[at], mean)
+            and np.array_equal(self.spread[at], spread)
+        ):
+            return None
+        log_below = self.log_below[at].sum(axis=0)
+        if log_below[0] > math.log(UNSEEN):
+            return None
+        chance = self.density[at] @ np.exp(log_below)
+        total = chance.sum()
+        return chance / total if total > 0 else None
 
 
 POLICIES: dict[str, type[Slots]] = {
@@ -254,30 +333,44 @@ def best_probabilities(score: FloatArray, spread: FloatArray) -> FloatArray:
     sd = np.maximum(spread, 1e-6)
     finite = score > -np.inf
     mean = np.where(finite, score, -1e9)
-    high = (mean + 4 * sd).max(axis=1)
-    low = np.minimum((mean - 4 * sd).max(axis=1), high - 1e-6)  # below it something surely stands
-    x = low[:, None] + np.linspace(0, 1, NODES) * (high - low)[:, None]
-    half = 0.5 * (x[:, 1] - x[:, 0])[:, None, None]
+    x, half = _nodes(mean, sd)
     log_below = np.zeros(x.shape)
     density = np.empty((*score.shape, NODES))
     # As many columns at a time as stay small: all of one list's, few of a simulation's.
     step = max(1, _AT_ONCE // x.size)
     for begin in range(0, score.shape[1], step):
         part = slice(begin, begin + step)
-        width = sd[:, part, None]
-        z = (x[:, None, :] - mean[:, part, None]) / width
-        below = np.maximum(normal_cdf(z), 1e-300)
+        density[:, part], below = _cells(x, half, mean[:, part], sd[:, part])
         log_below += np.log(below).sum(axis=1)
-        # The probability that X_i falls into the cell round a node: right also where the spread is
-        # far smaller than the distance of nodes.
-        cell = half / width
-        density[:, part] = (normal_cdf(z + cell) - normal_cdf(z - cell)) / below
     chance = np.einsum("nck,nk->nc", density, np.exp(log_below)) * finite
     total = chance.sum(axis=1, keepdims=True)
     best = mean == mean.max(axis=1, keepdims=True)
     sure = best / best.sum(axis=1, keepdims=True)
     probabilities: FloatArray = np.where(total > 0, chance / np.where(total > 0, total, 1.0), sure)
     return probabilities
+
+
+def _nodes(mean: FloatArray, sd: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return (n, NODES) nodes and (n,) half the distance of two."""
+    high = (mean + 4 * sd).max(axis=1)
+    low = np.minimum((mean - 4 * sd).max(axis=1), high - 1e-6)  # below it something surely stands
+    x = low[:, None] + np.linspace(0, 1, NODES) * (high - low)[:, None]
+    return x, 0.5 * (x[:, 1] - x[:, 0])
+
+
+def _cells(
+    x: FloatArray, half: FloatArray, mean: FloatArray, sd: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return (n, c, NODES) chances to lie in each cell, by those to lie below its node, and these.
+
+    The probability that X_i falls into the cell round a node is right also where the spread is far
+    smaller than the distance of nodes.
+    """
+    width = sd[:, :, None]
+    z = (x[:, None, :] - mean[:, :, None]) / width
+    below = np.maximum(normal_cdf(z), 1e-300)
+    cell = half[:, None, None] / width
+    return (normal_cdf(z + cell) - normal_cdf(z - cell)) / below, below
 
 
 _Z = np.linspace(-6.0, 6.0, 4097)

@@ -175,19 +175,45 @@ class Recommender:
             pool = pools.unpack(found, basis)
             if pool is not None:
                 return pool, "rerank"
-        within = _rows_of_genre(catalogue, request.genre)
-        rows, sources = propose(
-            catalogue,
-            listener,
-            size=self._settings.candidates,
-            within=within,
-            excluded=excluded_rows(listener, self._settings),
-            index=served.index,
-            spotify=_rows_within(catalogue, near, within) if near else None,
-        )
-        pool = pools.judge(catalogue, listener, rows, sources)
+        pool = drawn_pool(served, listener, self._settings, near=near, genre=request.genre)
         self._cache.store_pool(user_id, key, pool.pack(basis))
         return pool, "miss"
+
+
+def drawn_pool(
+    served: Served,
+    listener: Listener,
+    settings: RankingSettings,
+    *,
+    near: Sequence[str],
+    genre: str | None = None,
+) -> Pool:
+    """Return the candidates of a listener, judged.
+
+    Parameters
+    ----------
+    near
+        What Spotify recommends to them.
+    genre
+        That all of them are of.
+
+    Raises
+    ------
+    UnknownGenreError
+        It is neither a category nor a genre of the catalogue.
+    """
+    catalogue = served.catalogue.catalogue
+    within = _rows_of_genre(catalogue, genre)
+    rows, sources = propose(
+        catalogue,
+        listener,
+        size=settings.candidates,
+        within=within,
+        excluded=excluded_rows(listener, settings),
+        index=served.index,
+        spotify=_rows_within(catalogue, near, within) if near else None,
+    )
+    return pools.judge(catalogue, listener, rows, sources)
 
 
 def _second_level(
