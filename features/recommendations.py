@@ -12,7 +12,10 @@ _STORE = sa.text(
     """
     WITH listener AS (
         -- Feedback holds this row until it commits: it is either seen here, or comes after.
-        SELECT revision FROM users WHERE user_id = :user_id FOR SHARE
+        -- Nobody waits for the disk: what a crash of the server takes back is the lists of its last
+        -- moment that no feedback followed (a feedback's commit brings all before it to disk).
+        SELECT revision, set_config('synchronous_commit', 'off', true)
+        FROM users WHERE user_id = :user_id FOR SHARE
     ), list AS (
         INSERT INTO recommendations_cache
             (recommendation_id, user_id, cache_key, recommended_tracks_json, scores_json,
@@ -30,7 +33,7 @@ _STORE = sa.text(
     SELECT :recommendation_id, :user_id, position, track_id, score, components, rl_adjustment,
            propensity, :policy, CAST(:model_versions AS jsonb), state, CAST(:arm AS text),
            :generated_at
-    FROM jsonb_to_recordset(CAST(:impressions AS jsonb)) AS i
+    FROM json_to_recordset(CAST(:impressions AS json)) AS i
         (position smallint, track_id text, score float8, components jsonb, rl_adjustment float8,
          propensity float8, state text)
     """
