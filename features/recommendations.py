@@ -11,15 +11,18 @@ import sqlalchemy as sa
 _STORE = sa.text(
     """
     WITH lists AS (
-        SELECT * FROM jsonb_to_recordset(CAST(:lists AS jsonb)) AS l
+        SELECT * FROM json_to_recordset(CAST(:lists AS json)) AS l
             (recommendation_id uuid, user_id text, cache_key text, tracks jsonb, scores jsonb,
              metadata jsonb, recommendation_type text, total_candidates int, final_count int,
              generated_at timestamptz, expires_at timestamptz, age_days int, personality jsonb,
              revision bigint, is_valid boolean, policy text, arm text, model_versions jsonb,
-             impressions jsonb)
+             impressions json)
     ), listeners AS (
         -- Feedback holds this row until it commits: it is either seen here, or comes after.
-        SELECT user_id, revision FROM users WHERE user_id IN (SELECT user_id FROM lists)
+        -- Nobody waits for the disk: what a crash of the server takes back is the lists of its last
+        -- moment that no feedback followed (a feedback's commit brings all before it to disk).
+        SELECT user_id, revision, set_config('synchronous_commit', 'off', true)
+        FROM users WHERE user_id IN (SELECT user_id FROM lists)
         ORDER BY user_id FOR SHARE
     ), kept AS (
         INSERT INTO recommendations_cache
@@ -38,7 +41,7 @@ _STORE = sa.text(
          propensity, policy, model_versions, state, arm, created_at)
     SELECT recommendation_id, user_id, position, track_id, score, components, rl_adjustment,
            propensity, policy, model_versions, state, arm, generated_at
-    FROM kept JOIN lists USING (recommendation_id), jsonb_to_recordset(impressions) AS i
+    FROM kept JOIN lists USING (recommendation_id), json_to_recordset(impressions) AS i
         (position smallint, track_id text, score float8, components jsonb, rl_adjustment float8,
          propensity float8, state text)
     """

@@ -6,7 +6,7 @@ without wishes; only what is read and written is read and written together.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 import msgspec
@@ -97,6 +97,9 @@ class FirstLists:
             colisten=served.taste,
         )
         pool = drawn_pool(served, listener, self._settings, near=read.near)
+        made_from = pools.inputs(
+            read.profile, self._settings.of_candidates, read.near, now.astimezone(UTC).date()
+        )
         kept, computed = build(
             read.profile,
             listener,
@@ -111,7 +114,7 @@ class FirstLists:
         return _Made(
             asked.user_id,
             served.cache_key(PLAIN),
-            pool.pack(pools.basis(listener, read.near)),
+            pool.pack(pools.basis(listener, read.near), made_from),
             PackedList.of(kept),
             msgspec.structs.replace(computed, arm=asked.arm),
         )

@@ -54,6 +54,11 @@ class RankingSettings:
     min_entropy: float = 0.0
     policy: str = "thompson"
 
+    @property
+    def of_candidates(self) -> tuple[int, bool, bool]:
+        """What candidates depend on."""
+        return self.candidates, self.exclude_heard, self.exclude_shown
+
     @classmethod
     def of(cls, settings: Settings) -> "RankingSettings":
         """Return what the environment says."""
