@@ -6,7 +6,7 @@ is a number.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import compress
 
@@ -78,6 +78,10 @@ class StateSums(Mapping[str, Sums]):
             return cls()
         half, rest, values = (np.concatenate(column) for column in zip(*found, strict=True))
         return _summed(list(halves), list(rests), half, rest, values)
+
+    def scaled(self, factor: float) -> "StateSums":
+        """Return them as of another time."""
+        return replace(self, totals=self.totals * factor)
 
     @property
     def is_sound(self) -> bool:

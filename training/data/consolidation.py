@@ -27,41 +27,50 @@ NUMBERS = 9
 """Of a state: rows, weight, reward, square; consecutive verdicts: n, x, y, xx, xy."""
 FETCHED = 20_000
 
-# Sums in one order, whatever the plan: the same rows end in the same bits. Numbers come as bytes,
-# exactly, and in a fraction of the time of text.
+UNIT = 2.0**58
+"""Of which terms are whole multiples: a rounding of 2^-59, where a weight is 1 today."""
+HEAVIEST = 4.0
+"""Of a verdict from the future: so every term, at most 4.84 weights, is a bigint."""
+
+_UNITS = np.array([1.0, UNIT, UNIT, UNIT, 1.0, UNIT, UNIT, UNIT, UNIT])
+
+# Sums of whole numbers are exact in any order: no plan changes their bits, and nothing need be
+# sorted for them. States and categories are told apart by 64 bits of hash within one listener only.
+# Numbers come as bytes, exactly, and in a fraction of the time of text.
 _SUMS = sa.text(
     f"""
     WITH log AS (
-        SELECT user_id, episode, state, reward,
-               power(2, (extract(epoch FROM occurred_at)::float8 / 86400 - :reference)
-                        / :half_life) AS weight,
+        SELECT (hashtext(user_id) & 2147483647) % :folds = :fold AS is_apart, state, reward,
+               least({HEAVIEST}, power(2, greatest(-1000,
+                   (extract(epoch FROM occurred_at)::float8 / 86400 - :day) / :half_life)))
+                   * {UNIT:.0f}::float8 AS units,
                row_number() OVER (
-                   PARTITION BY user_id, state,
+                   PARTITION BY user_id, hashtextextended(state, 0),
                        (CASE source WHEN 'interactions' THEN occurred_at ELSE received_at END)::date
                    ORDER BY episode) AS nth,
-               lag(reward) OVER (PARTITION BY user_id, split_part(state, 'genre_', -1)
-                                 ORDER BY episode) AS before
+               lag(reward) OVER (
+                   PARTITION BY user_id, hashtextextended(split_part(state, 'genre_', -1), 0)
+                   ORDER BY episode) AS before
         FROM music_interactions
         WHERE trainable AND received_at < :now AND {IN_PART.format("user_id", ":folds")}
     ), summed AS (
-        SELECT (hashtext(user_id) & 2147483647) % :folds = :fold AS is_apart, state,
-               count(*)::float8 AS n,
-               sum(weight ORDER BY user_id, episode) AS w,
-               sum(weight * reward ORDER BY user_id, episode) AS r,
-               sum(weight * reward * reward ORDER BY user_id, episode) AS s,
+        SELECT is_apart, state, count(*)::float8 AS n,
+               sum(units::bigint)::float8 AS w,
+               sum((units * reward)::bigint)::float8 AS r,
+               sum((units * reward * reward)::bigint)::float8 AS s,
                count(before)::float8 AS pairs,
-               coalesce(sum(before ORDER BY user_id, episode), 0) AS x,
-               coalesce(sum(reward ORDER BY user_id, episode)
-                        FILTER (WHERE before IS NOT NULL), 0) AS y,
-               coalesce(sum(before * before ORDER BY user_id, episode), 0) AS xx,
-               coalesce(sum(before * reward ORDER BY user_id, episode), 0) AS xy
-        FROM log WHERE nth <= :visits GROUP BY 1, 2
+               coalesce(sum((before * {UNIT:.0f}::float8)::bigint), 0)::float8 AS x,
+               coalesce(sum((reward * {UNIT:.0f}::float8)::bigint)
+                        FILTER (WHERE before IS NOT NULL), 0)::float8 AS y,
+               coalesce(sum((before * before * {UNIT:.0f}::float8)::bigint), 0)::float8 AS xx,
+               coalesce(sum((before * reward * {UNIT:.0f}::float8)::bigint), 0)::float8 AS xy
+        FROM log WHERE nth <= :visits GROUP BY is_apart, state
     )
     SELECT is_apart, state, float8send(n) || float8send(w) || float8send(r) || float8send(s)
            || float8send(pairs) || float8send(x) || float8send(y) || float8send(xx)
            || float8send(xy)
-    FROM summed ORDER BY is_apart, state COLLATE "C"
-    """  # noqa: S608 - the condition is a constant
+    FROM summed
+    """  # noqa: S608 - constants
 )
 # Sums do not depend on an order, which would cost a sort of the whole log.
 _PARTS = sa.text(
@@ -116,8 +125,9 @@ def consolidate(
     spread
         Where parts of the listeners are summed up; the table's bytes do not depend on it.
     """
+    day = now.timestamp() / 86_400
     asked = {
-        "reference": pooled.REFERENCE_DAY,
+        "day": day,
         "half_life": half_life_days,
         "now": now,
         "folds": TEST_SHARE,
@@ -128,11 +138,12 @@ def consolidate(
     parts = list(spread(work, range(PARTS)))
     rest = Summed.merged(part for part, _ in parts)  # in this order: sums end in the same bits
     whole = Summed.merged([rest, Summed.merged(part for _, part in parts)])
-    day = now.timestamp() / 86_400
+    # Taken as of today, kept as of a day that never moves.
+    factor = float(pooled.decayed_weight(day, half_life_days))
     return Consolidated(
-        QTable(whole.sums, whole.pairs, day, half_life_days),
+        QTable(whole.sums.scaled(factor), whole.pairs, day, half_life_days),
         whole.used,
-        QTable(rest.sums, rest.pairs, day, half_life_days),
+        QTable(rest.sums.scaled(factor), rest.pairs, day, half_life_days),
         rest.used,
     )
 
@@ -198,7 +209,7 @@ class SumsOfPart:
         finally:
             engine.dispose()
         rest, apart = (
-            Summed.of(of, np.frombuffer(row, dtype=">f8").astype(float).reshape(-1, NUMBERS))
+            Summed.of(of, np.frombuffer(row, dtype=">f8").reshape(-1, NUMBERS) / _UNITS)
             for of, row in zip(states, numbers, strict=True)
         )
         return rest, apart
