@@ -168,8 +168,10 @@ class _Exact:
 
     def __init__(self, catalogue: Catalogue, listener: Listener, pool: IndexArray) -> None:
         self._catalogue, self._listener, self._pool = catalogue, listener, pool
-        everything = pool is catalogue.canonical
-        self._tracks = catalogue.canonical_tracks if everything else catalogue.tracks.take(pool)
+        self._everything = pool is catalogue.canonical
+        self._tracks = (
+            catalogue.canonical_tracks if self._everything else catalogue.tracks.take(pool)
+        )
         self._popularity = self._tracks.fame
 
     def worth(self, source: Source, _: int) -> tuple[IndexArray, FloatArray]:
@@ -194,7 +196,9 @@ class _Exact:
             if len(listener.history_weight):
                 worth = _nearest(listener, tracks) + TIE * popularity
         elif source is Source.GENRE:
-            share = genre_shares(self._catalogue, listener)[self._catalogue.genre[self._pool]]
+            genre = self._catalogue.genre
+            genre = self._catalogue.canonical_genre if self._everything else genre[self._pool]
+            share = genre_shares(self._catalogue, listener)[genre]
             worth = np.where(share > 0, share + popularity, -np.inf)
         else:
             share = _category_shares(listener)[tracks.category]

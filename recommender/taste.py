@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recommender.audio import FloatArray
 from recommender.background import AUDIO_COLUMNS, nearness, powers, ratio_terms
@@ -60,7 +61,12 @@ class ColistenIn:
 
     def warm(self) -> None:
         """Work out what is kept, so that no first caller waits for it."""
-        _ = self.artists_here, self.canonical, self.model.artists.basis, self.model.tracks.basis
+        _ = (
+            self.artists_here,
+            self.canonical.powers,
+            self.model.artists.basis,
+            self.model.tracks.basis,
+        )
 
     @cached_property
     def canonical(self) -> "Described":
@@ -110,9 +116,9 @@ class Described:
     model_track: IndexArray
 
     @cached_property
-    def powers(self) -> FloatArray:
-        """(n, 3, 9) `background.powers` of the columns."""
-        return powers(self.columns)
+    def powers(self) -> NDArray[np.float32]:
+        """(n, 27) `background.powers` of the columns, side by side: half as much to read."""
+        return powers(self.columns).astype(np.float32).reshape(len(self.columns), -1)
 
 
 def _rows(keys: np.ndarray, wanted: np.ndarray) -> IndexArray:
@@ -223,7 +229,7 @@ class Taste:
         """
         known = described or self._joined.described(tracks)
         artist, same_artist, genre = self._by_artist(known.artists)[known.at].T
-        ratio = (known.powers * self._ratio).sum(axis=1)
+        ratio = (powers(known.columns) * self._ratio).sum(axis=1)
         age, popularity = ratio[:, AUDIO_COLUMNS:].T
         reasons = {
             "artist": artist,
@@ -265,7 +271,7 @@ class Taste:
         z: FloatArray = (self._by_artist(known.artists) @ shared)[known.at]
         counted = np.full(self._ratio.shape[1], weight["audio"])
         counted[AUDIO_COLUMNS:] = weight["age"], weight["popularity"]
-        z += known.powers.reshape(len(z), -1) @ (self._ratio * counted).ravel()
+        z += known.powers @ (self._ratio * counted).ravel().astype(np.float32)
         other = {"near": self._near, "track": self._by_track, "release": self._released}
         for reason, of in other.items():
             if weight[reason]:

@@ -188,6 +188,11 @@ class Catalogue:
         return np.array([code[g[0]] if g else -1 for g in self.genres], dtype=np.int64)
 
     @cached_property
+    def canonical_genre(self) -> IndexArray:
+        """`genre` of the rows of `canonical`."""
+        return self.genre[self.canonical]
+
+    @cached_property
     def by_genre(self) -> tuple[IndexArray, IndexArray]:
         """As `by_artist`, by finest genre."""
         return self._grouped(self.genre, len(self.genre_names))
