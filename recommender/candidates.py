@@ -19,6 +19,7 @@ from recommender.cold_start import Stage
 from recommender.genres import CATEGORY_SLUGS
 from recommender.listener import Listener
 from recommender.personality import match
+from recommender.taste import ColistenIn
 from recommender.tracks import UNKNOWN_DATE, Catalogue, IndexArray, Tracks
 
 
@@ -72,6 +73,16 @@ TRACKS_PER_ARTIST = 10
 FIT_PROBES = 6
 _AT_ONCE = 4096
 """Tracks compared with a history at a time: what comes of it stays in the processor's cache."""
+
+
+def warm(catalogue: Catalogue, joined: ColistenIn | None = None) -> None:
+    """Work out what is kept where every track is judged, so that no first caller waits for it."""
+    if len(catalogue.canonical) > EXACT:
+        return
+    tracks = catalogue.canonical_tracks
+    _ = tracks.fame, tracks.directions, catalogue.canonical_genre
+    if joined is not None:
+        _ = joined.canonical.powers, joined.place
 
 
 def propose(

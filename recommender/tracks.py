@@ -135,8 +135,7 @@ class Catalogue:
     def warm(self) -> None:
         """Work out what is kept of the catalogue, so that no first caller waits for it."""
         _ = self.tracks.states, self.is_canonical, self.by_release, self.by_artist
-        _ = self.by_genre, self.by_category, self.canonical_tracks.fame
-        _ = self.canonical_tracks.directions
+        _ = self.by_genre, self.by_category
 
     @cached_property
     def by_artist(self) -> tuple[IndexArray, IndexArray]:
