@@ -111,12 +111,20 @@ _SAID = sa.text(
     "SELECT state, reward FROM music_interactions"
     " WHERE user_id = :user_id AND episode <= :episode ORDER BY episode"
 )
-_LAST_EPISODE = sa.text(
-    "SELECT coalesce(max(episode), 0) FROM music_interactions WHERE user_id = :user_id"
+_LAST_EPISODES = sa.text(
+    """
+    SELECT asked.user_id, last.episode FROM unnest(CAST(:user_ids AS text[])) AS asked (user_id),
+        LATERAL (SELECT coalesce(max(episode), 0) AS episode FROM music_interactions i
+                 WHERE i.user_id = asked.user_id) AS last
+    """
 )
 _EXPERIENCES = sa.text(
-    "SELECT episode, state, reward, seq FROM music_interactions"
-    " WHERE user_id = :user_id AND episode > :after ORDER BY episode"
+    """
+    SELECT asked.user_id, i.episode, i.state, i.reward, i.seq
+    FROM unnest(CAST(:user_ids AS text[]), CAST(:after AS int[])) AS asked (user_id, after),
+        LATERAL (SELECT episode, state, reward, seq FROM music_interactions
+                 WHERE user_id = asked.user_id AND episode > asked.after ORDER BY episode) AS i
+    """
 )
 _LOG_BEFORE = sa.text(
     "SELECT seq, state, reward, episode FROM music_interactions"
@@ -126,9 +134,13 @@ _FIRST_SINCE = sa.text(
     "SELECT min(episode) FROM music_interactions"
     " WHERE user_id = :user_id AND received_at >= :moment"
 )
-_SNAPSHOT = sa.text(
-    "SELECT through_seq, episodes, q_table, own_sums FROM music_rl_models"
-    " WHERE user_id = :user_id ORDER BY version DESC LIMIT 1"
+_SNAPSHOTS = sa.text(
+    """
+    SELECT asked.user_id, m.through_seq, m.episodes, m.q_table, m.own_sums
+    FROM unnest(CAST(:user_ids AS text[])) AS asked (user_id),
+        LATERAL (SELECT * FROM music_rl_models WHERE user_id = asked.user_id
+                 ORDER BY version DESC LIMIT 1) AS m
+    """
 )
 
 
@@ -254,27 +266,38 @@ def q_state_as_of(connection: sa.Connection, user_id: str, moment: datetime) -> 
 
 def q_state(connection: sa.Connection, user_id: str) -> QState:
     """Rebuild a listener's Q-table from the latest snapshot and the log after it."""
-    q = QState(own={})
-    snapshot = connection.execute(_SNAPSHOT, {"user_id": user_id}).one_or_none()
-    if snapshot:
-        q = QState(seq=snapshot[0], episode=snapshot[1], table=dict(snapshot[2]), own={})
-        if snapshot[3] is not None:
-            q.own = {state: (weight, total) for state, (weight, total) in snapshot[3].items()}
+    return q_states(connection, [user_id])[user_id]
+
+
+def q_states(connection: sa.Connection, user_ids: Sequence[str]) -> dict[str, QState]:
+    """Rebuild the Q-tables of many listeners."""
+    asked = {"user_ids": list(user_ids)}
+    states = {user_id: QState(own={}) for user_id in user_ids}
+    for user_id, seq, episode, table, own in connection.execute(_SNAPSHOTS, asked):
+        states[user_id] = q = QState(seq=seq, episode=episode, table=dict(table), own={})
+        if own is not None:
+            q.own = {state: (weight, total) for state, (weight, total) in own.items()}
         else:  # by the release before
-            asked = {"user_id": user_id, "episode": q.episode}
-            for state, reward in connection.execute(_SAID, asked):
+            through = {"user_id": user_id, "episode": episode}
+            for state, reward in connection.execute(_SAID, through):
                 q.count(state, reward)
     # A batch may draw from the whole buffer. Snapshots are taken at batches, so mostly none is
     # ahead; the log that a batch needs is read only then.
-    last = connection.execute(_LAST_EPISODE, {"user_id": user_id}).scalar_one()
-    no_batch_ahead = last // EPISODES_PER_BATCH == q.episode // EPISODES_PER_BATCH
-    after = q.episode if no_batch_ahead else max(0, q.episode - BUFFER_SIZE)
-    log = connection.execute(_EXPERIENCES, {"user_id": user_id, "after": after}).all()
-    known = {episode: (state, reward) for episode, state, reward, _ in log}
-    for episode, state, reward, seq in log:
-        if episode > q.episode:
-            again = replayed_episodes(user_id, episode)
-            learn(q.table, [(state, reward), *(known[e] for e in again)])
-            q.count(state, reward)
-            q.episode, q.seq = episode, seq
-    return q
+    after: dict[str, int] = {}
+    for user_id, last in connection.execute(_LAST_EPISODES, asked):
+        done = states[user_id].episode
+        no_batch_ahead = last // EPISODES_PER_BATCH == done // EPISODES_PER_BATCH
+        after[user_id] = done if no_batch_ahead else max(0, done - BUFFER_SIZE)
+    logs: dict[str, dict[int, tuple[str, float, int]]] = {}
+    since = {"user_ids": list(after), "after": list(after.values())}
+    for user_id, episode, state, reward, seq in connection.execute(_EXPERIENCES, since):
+        logs.setdefault(user_id, {})[episode] = (state, reward, seq)
+    for user_id, log in logs.items():
+        q = states[user_id]
+        for episode, (state, reward, seq) in log.items():
+            if episode > q.episode:
+                again = replayed_episodes(user_id, episode)
+                learn(q.table, [(state, reward), *(log[e][:2] for e in again)])
+                q.count(state, reward)
+                q.episode, q.seq = episode, seq
+    return states

@@ -4,9 +4,10 @@ A `Profile` holds facts in plain types, so that it can be cached as MessagePack 
 owner; `listener_of` turns it into what `recommender` judges with.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -34,12 +35,10 @@ _AUDIO = ", ".join(f"a.{f}" for f in FEATURES)
 class _Queries:
     """The questions behind a profile."""
 
-    who: sa.TextClause
-    personality: sa.TextClause
+    facts: sa.TextClause
     top_tracks: sa.TextClause
     liked: sa.TextClause
     top_artists: sa.TextClause
-    known: sa.TextClause
 
 
 def _queries(
@@ -47,39 +46,7 @@ def _queries(
 ) -> _Queries:
     """Return the questions; `plays`, `said` and `counts` say which rows there are."""
     return _Queries(
-        who=sa.text(
-            f"""
-            SELECT u.created_at, (SELECT min(played_at) FROM plays
-                                  WHERE user_id = u.user_id AND {plays}),
-                   (SELECT count(DISTINCT artist_key) FROM artist_plays
-                    WHERE user_id = u.user_id AND {counts})
-            FROM users u WHERE u.user_id = :user_id
-            """  # noqa: S608 - constants of this module
-        ),
-        personality=sa.text(personality),
-        top_tracks=sa.text(top_tracks),
-        liked=sa.text(
-            f"""
-            SELECT t.category, count(*), max(i.occurred_at), {_AUDIO}
-            FROM music_interactions i JOIN tracks t USING (track_id)
-            LEFT JOIN audio_features a USING (track_id)
-            WHERE i.user_id = :user_id AND i.feedback_type = ANY(:positive) AND {said}
-            GROUP BY i.track_id, t.category, {_AUDIO}
-            ORDER BY max(i.seq) DESC LIMIT {LIKED_TRACKS}
-            """  # noqa: S608 - constants of this module
-        ),
-        # Cut first: a join of all artists' sounds would be read for fifty of them.
-        top_artists=sa.text(
-            f"""
-            SELECT a.category, p.n, {_AUDIO}
-            FROM (SELECT artist_key, sum(play_count)::bigint AS n FROM artist_plays
-                  WHERE user_id = :user_id AND {counts}
-                  GROUP BY artist_key ORDER BY n DESC, artist_key LIMIT {HISTORY_ARTISTS}) p
-            LEFT JOIN artist_audio_features a USING (artist_key)
-            ORDER BY p.n DESC, p.artist_key
-            """  # noqa: S608 - constants of this module
-        ),
-        known=sa.text(
+        facts=sa.text(
             f"""
             WITH said AS (
                 SELECT DISTINCT track_id, feedback_type FROM music_interactions
@@ -96,20 +63,53 @@ def _queries(
                 GROUP BY artist_key
             )
             SELECT
-                ARRAY(SELECT DISTINCT track_id FROM heard ORDER BY 1),
-                ARRAY(SELECT artist_key FROM artists ORDER BY artist_key),
-                ARRAY(SELECT n FROM artists ORDER BY artist_key),
-                ARRAY(SELECT track_id FROM said WHERE feedback_type = 'dislike' ORDER BY 1),
+                u.created_at,
+                (SELECT min(played_at) FROM plays
+                 WHERE user_id = u.user_id AND {plays}) AS first_played_at,
+                (SELECT count(DISTINCT artist_key) FROM artist_plays
+                 WHERE user_id = u.user_id AND {counts}) AS undated_artists,
+                ARRAY(SELECT DISTINCT track_id FROM heard ORDER BY 1) AS heard,
+                ARRAY(SELECT artist_key FROM artists ORDER BY artist_key) AS artists,
+                ARRAY(SELECT n FROM artists ORDER BY artist_key) AS plays,
+                ARRAY(SELECT track_id FROM said WHERE feedback_type = 'dislike' ORDER BY 1)
+                    AS disliked,
                 ARRAY(SELECT DISTINCT track_id FROM music_recommendations
                       WHERE :with_shown AND user_id = :user_id AND created_at < :now
                         AND created_at > :now - make_interval(days => :shown_days) ORDER BY 1)
+                    AS shown,
+                {", ".join(f"p.{trait}" for trait in TRAITS)}, p.assessment_confidence,
+                p.assessment_method
+            FROM users u LEFT JOIN ({personality}) p ON true WHERE u.user_id = :user_id
+            """  # noqa: S608 - constants of this module
+        ),
+        top_tracks=sa.text(top_tracks),
+        liked=sa.text(
+            f"""
+            SELECT count(*), max(i.occurred_at), t.category, {_AUDIO}
+            FROM music_interactions i JOIN tracks t USING (track_id)
+            LEFT JOIN audio_features a USING (track_id)
+            WHERE i.user_id = :user_id AND i.feedback_type = ANY(:positive) AND {said}
+            GROUP BY i.track_id, t.category, {_AUDIO}
+            ORDER BY max(i.seq) DESC LIMIT {LIKED_TRACKS}
+            """  # noqa: S608 - constants of this module
+        ),
+        # Cut first: a join of all artists' sounds would be read for fifty of them.
+        top_artists=sa.text(
+            f"""
+            SELECT p.n, CAST(NULL AS timestamptz), a.category, {_AUDIO}
+            FROM (SELECT artist_key, sum(play_count)::bigint AS n FROM artist_plays
+                  WHERE user_id = :user_id AND {counts}
+                  GROUP BY artist_key ORDER BY n DESC, artist_key LIMIT {HISTORY_ARTISTS}) p
+            LEFT JOIN artist_audio_features a USING (artist_key)
+            ORDER BY p.n DESC, p.artist_key
             """  # noqa: S608 - constants of this module
         ),
     )
 
 
 _NOW = _queries(
-    top_tracks="SELECT * FROM get_user_top_50_tracks(:user_id)",
+    top_tracks=f"""SELECT play_count, played_at, category, {", ".join(FEATURES)}
+                   FROM get_user_top_50_tracks(:user_id)""",  # noqa: S608 - constants
     personality="SELECT * FROM get_active_personality_profile(:user_id)",
     heard="SELECT track_id, play_count AS n FROM listening_history WHERE user_id = :user_id",
     plays="true",
@@ -142,6 +142,24 @@ _AS_OF = _queries(
     counts="imported_at < :now",
 )
 """From what was known before a moment, row by row: what a trainer asks."""
+
+
+def _of_each(query: sa.TextClause) -> sa.TextClause:
+    """Return a question about one listener as that about many, with `asked_for` in each row.
+
+    Rows of one listener keep their order: the question is asked for one after the other.
+    """
+    one = query.text.replace(":user_id", "asked.user_id")
+    return sa.text(
+        f"""
+        SELECT asked.user_id AS asked_for, found.*
+        FROM unnest(CAST(:user_ids AS text[])) AS asked (user_id), LATERAL ({one}) AS found
+        """  # noqa: S608 - constants of this module
+    )
+
+
+_EACH = _Queries(*(_of_each(getattr(_NOW, each.name)) for each in fields(_Queries)))
+"""The same as `_NOW`, of many listeners at once: what a night asks."""
 
 
 class Heard(msgspec.Struct, array_like=True, frozen=True):
@@ -203,53 +221,88 @@ def load_profile_as_of(
 def _load(
     queries: _Queries, connection: sa.Connection, user_id: str, *, now: datetime, with_shown: bool
 ) -> Profile | None:
-    asked = {
-        "user_id": user_id,
+    asked = _asked(now, with_shown=with_shown) | {"user_id": user_id}
+    facts = connection.execute(queries.facts, asked).mappings().one_or_none()
+    if facts is None:
+        return None
+    if queries is _AS_OF and facts["created_at"] > now and facts["first_played_at"] is None:
+        return None
+    history = []
+    if facts["heard"]:  # plays and likes are among it: without any there is nothing more to ask
+        history += _heard(connection.execute(queries.top_tracks, asked))
+        history += _heard(connection.execute(queries.liked, asked))
+    if facts["undated_artists"]:
+        history += _heard(connection.execute(queries.top_artists, asked))
+    return _profile(user_id, facts, history, now=now)
+
+
+def load_profiles(
+    connection: sa.Connection,
+    user_ids: Sequence[str],
+    *,
+    now: datetime,
+    with_shown: bool = False,
+) -> dict[str, Profile]:
+    """Read what `load_profile` reads of each listener, in a few round trips for all of them."""
+    asked = _asked(now, with_shown=with_shown) | {"user_ids": list(user_ids)}
+    # Estimated for many listeners, a question looks worth compiling, which takes longer than it.
+    connection.execute(sa.text("SET LOCAL jit = off"))
+    histories: dict[str, list[Heard]] = {}
+    facts = connection.execute(_EACH.facts, asked).mappings().all()
+    for query in (_EACH.top_tracks, _EACH.liked, _EACH.top_artists):
+        rows: dict[str, list[sa.Row[Any]]] = {}
+        for row in connection.execute(query, asked):
+            rows.setdefault(row.asked_for, []).append(row)
+        for user_id, found in rows.items():
+            histories.setdefault(user_id, []).extend(_heard(found))
+    return {
+        row["asked_for"]: _profile(
+            row["asked_for"], row, histories.get(row["asked_for"], []), now=now
+        )
+        for row in facts
+    }
+
+
+def _asked(now: datetime, *, with_shown: bool) -> dict[str, Any]:
+    return {
         "now": now,
         "positive": [kind.value for kind in POSITIVE],
         "with_shown": with_shown,
         "shown_days": SHOWN_DAYS,
     }
-    user = connection.execute(queries.who, asked).one_or_none()
-    if user is None:
-        return None
-    created_at, first_played_at, undated_artists = user
-    if created_at > now and first_played_at is None:
-        if queries is _AS_OF:
-            return None
-        created_at = now  # another worker's first call of this listener came in a moment later
-    personality = connection.execute(queries.personality, asked).mappings().one_or_none()
-    history = [
-        Heard(tuple(row[f] for f in FEATURES), row["play_count"], row["played_at"], row["category"])
-        for row in connection.execute(queries.top_tracks, asked).mappings()
-    ]
-    history += [
+
+
+def _heard(rows: Iterable[sa.Row[Any]]) -> list[Heard]:
+    """Return rows of a history; their last columns are count, time, category and audio."""
+    return [
         Heard(tuple(audio), count, at, category)
-        for category, count, at, *audio in connection.execute(queries.liked, asked)
+        for count, at, category, *audio in (row[-3 - len(FEATURES) :] for row in rows)
     ]
-    history += [
-        Heard(tuple(audio), count, None, category)
-        for category, count, *audio in connection.execute(queries.top_artists, asked)
-    ]
-    heard, artists, plays, disliked, shown = connection.execute(queries.known, asked).one()
+
+
+def _profile(user_id: str, facts: sa.RowMapping, history: list[Heard], *, now: datetime) -> Profile:
+    created_at, first_played_at = facts["created_at"], facts["first_played_at"]
+    if created_at > now and first_played_at is None:
+        created_at = now  # another worker's first call of this listener came in a moment later
+    is_assessed = facts["assessment_method"] is not None
     age = account_age_days(now, created_at, first_played_at)
     return Profile(
         user_id=user_id,
         account_age_days=age,
         stage=stage_of(
-            age, has_dated_plays=first_played_at is not None, undated_artists=undated_artists
+            age,
+            has_dated_plays=first_played_at is not None,
+            undated_artists=facts["undated_artists"],
         ),
-        traits={t: personality[t] / 100 for t in TRAITS if personality[t] is not None}
-        if personality
-        else {},
-        confidence=personality["assessment_confidence"] if personality else 0.0,
-        method=personality["assessment_method"] if personality else "default",
+        traits={t: facts[t] / 100 for t in TRAITS if facts[t] is not None},
+        confidence=facts["assessment_confidence"] if is_assessed else 0.0,
+        method=facts["assessment_method"] if is_assessed else "default",
         history=history,
-        heard_tracks=heard,
-        heard_artists=artists,
-        artist_plays=plays,
-        disliked_tracks=disliked,
-        shown_tracks=shown,
+        heard_tracks=facts["heard"],
+        heard_artists=facts["artists"],
+        artist_plays=facts["plays"],
+        disliked_tracks=facts["disliked"],
+        shown_tracks=facts["shown"],
     )
 
 

@@ -10,27 +10,38 @@ import sqlalchemy as sa
 
 _STORE = sa.text(
     """
-    WITH listener AS (
+    WITH lists AS (
+        SELECT * FROM json_to_recordset(CAST(:lists AS json)) AS l
+            (recommendation_id uuid, user_id text, cache_key text, tracks jsonb, scores jsonb,
+             metadata jsonb, recommendation_type text, total_candidates int, final_count int,
+             generated_at timestamptz, expires_at timestamptz, age_days int, personality jsonb,
+             revision bigint, is_valid boolean, policy text, arm text, model_versions jsonb,
+             impressions json)
+    ), listeners AS (
         -- Feedback holds this row until it commits: it is either seen here, or comes after.
-        SELECT revision FROM users WHERE user_id = :user_id FOR SHARE
-    ), list AS (
+        -- Nobody waits for the disk: what a crash of the server takes back is the lists of its last
+        -- moment that no feedback followed (a feedback's commit brings all before it to disk).
+        SELECT user_id, revision, set_config('synchronous_commit', 'off', true)
+        FROM users WHERE user_id IN (SELECT user_id FROM lists)
+        ORDER BY user_id FOR SHARE
+    ), kept AS (
         INSERT INTO recommendations_cache
             (recommendation_id, user_id, cache_key, recommended_tracks_json, scores_json,
              metadata_json, recommendation_type, total_candidates, final_count, generated_at,
              expires_at, user_account_age_days, personality_snapshot, is_valid, last_served_at)
-        SELECT :recommendation_id, :user_id, :cache_key, CAST(:tracks AS jsonb),
-               CAST(:scores AS jsonb), CAST(:metadata AS jsonb), :recommendation_type,
-               :total_candidates, :final_count, :generated_at, :expires_at, :age_days,
-               CAST(:personality AS jsonb), :is_valid AND revision = :revision, :generated_at
-        FROM listener
+        SELECT recommendation_id, user_id, cache_key, tracks, scores, metadata, recommendation_type,
+               total_candidates, final_count, generated_at, expires_at, age_days, personality,
+               is_valid AND l.revision = u.revision, generated_at
+        FROM lists l JOIN listeners u USING (user_id)
+        -- Of two attempts at a night's list, one killed and not yet dead, the first one stays.
+        ON CONFLICT (recommendation_id) DO NOTHING RETURNING recommendation_id
     )
     INSERT INTO music_recommendations
         (recommendation_id, user_id, position, track_id, score, components, rl_adjustment,
          propensity, policy, model_versions, state, arm, created_at)
-    SELECT :recommendation_id, :user_id, position, track_id, score, components, rl_adjustment,
-           propensity, :policy, CAST(:model_versions AS jsonb), state, CAST(:arm AS text),
-           :generated_at
-    FROM jsonb_to_recordset(CAST(:impressions AS jsonb)) AS i
+    SELECT recommendation_id, user_id, position, track_id, score, components, rl_adjustment,
+           propensity, policy, model_versions, state, arm, generated_at
+    FROM kept JOIN lists USING (recommendation_id), json_to_recordset(impressions) AS i
         (position smallint, track_id text, score float8, components jsonb, rl_adjustment float8,
          propensity float8, state text)
     """
@@ -45,6 +56,10 @@ _LATEST = sa.text(
 _KEPT = sa.text(
     "SELECT recommended_tracks_json, metadata_json FROM recommendations_cache"
     " WHERE user_id = :user_id AND recommendation_id = :recommendation_id"
+)
+_KNOWN = sa.text(
+    "SELECT recommendation_id FROM recommendations_cache"
+    " WHERE recommendation_id = ANY(CAST(:ids AS uuid[]))"
 )
 _SERVED = sa.text(
     """
@@ -96,35 +111,23 @@ class ComputedList(msgspec.Struct, kw_only=True, frozen=True):
 
 
 def store_list(connection: sa.Connection, computed: ComputedList) -> None:
-    """Store a list: one row for the cache, one per position for the log of impressions."""
+    """Store one list."""
+    store_lists(connection, [computed])
 
-    def as_json(value: object) -> str:
-        return msgspec.json.encode(value).decode()
 
-    connection.execute(
-        _STORE,
-        {
-            "recommendation_id": computed.recommendation_id,
-            "user_id": computed.user_id,
-            "cache_key": computed.cache_key,
-            "tracks": as_json(computed.tracks),
-            "scores": as_json(computed.scores),
-            "metadata": as_json(computed.metadata),
-            "recommendation_type": computed.recommendation_type,
-            "total_candidates": computed.total_candidates,
-            "final_count": len(computed.impressions),
-            "generated_at": computed.generated_at,
-            "expires_at": computed.expires_at,
-            "age_days": computed.age_days,
-            "personality": as_json(computed.personality),
-            "revision": computed.revision,
-            "is_valid": computed.is_valid,
-            "policy": computed.policy,
-            "arm": computed.arm,
-            "model_versions": as_json(computed.model_versions),
-            "impressions": as_json(computed.impressions),
-        },
-    )
+def store_lists(connection: sa.Connection, computed: Sequence[ComputedList]) -> None:
+    """Store lists: of each one row for the cache, one per position for the log of impressions."""
+    rows = [
+        {name: getattr(one, name) for name in ComputedList.__struct_fields__}
+        | {"final_count": len(one.impressions)}
+        for one in computed
+    ]
+    connection.execute(_STORE, {"lists": msgspec.json.encode(rows).decode()})
+
+
+def known_lists(connection: sa.Connection, ids: Sequence[UUID]) -> set[UUID]:
+    """Return which of these lists are kept, valid or not."""
+    return set(connection.scalars(_KNOWN, {"ids": [str(each) for each in ids]}))
 
 
 def stored_list(

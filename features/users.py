@@ -5,6 +5,7 @@ personality. A list remembers the revision that it was computed at, and one of a
 not served.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -45,6 +46,14 @@ _STANDING = sa.text(
         (SELECT seq FROM music_interactions i WHERE i.user_id = u.user_id
          ORDER BY episode DESC LIMIT 1), 0)
     FROM users u WHERE u.user_id = :user_id
+    """
+)
+_STANDINGS = sa.text(
+    """
+    SELECT u.user_id, u.revision, coalesce(
+        (SELECT seq FROM music_interactions i WHERE i.user_id = u.user_id
+         ORDER BY episode DESC LIMIT 1), 0)
+    FROM users u WHERE u.user_id = ANY(:user_ids)
     """
 )
 _REVISED = sa.text(
@@ -93,6 +102,12 @@ def standing(connection: sa.Connection, user_id: str) -> Standing | None:
     """
     row = connection.execute(_STANDING, {"user_id": user_id}).one_or_none()
     return Standing(row[0], row[1]) if row else None
+
+
+def standings(connection: sa.Connection, user_ids: Sequence[str]) -> dict[str, Standing]:
+    """Return `standing` of many listeners, without those who do not exist."""
+    found = connection.execute(_STANDINGS, {"user_ids": list(user_ids)})
+    return {user_id: Standing(revision, seq) for user_id, revision, seq in found}
 
 
 def revised_since(connection: sa.Connection, since: datetime) -> list[tuple[str, int]]:

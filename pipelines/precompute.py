@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from uuid import UUID, uuid4, uuid5
 
 import sqlalchemy as sa
@@ -26,19 +27,24 @@ from pipelines.nights.night import Night
 from pipelines.workers import open_workers
 from recommender.errors import ModelFormatError
 from serving.cache import LIST_SECONDS, Cache
+from serving.first_lists import PLAIN, Asked, FirstLists
 from serving.lineup import Lineup
 from serving.list_building import RankingSettings
 from serving.model_copies import ModelCopies
-from serving.model_registry import ModelRegistry, open_registry
+from serving.model_registry import open_registry
 from serving.recommend import Recommender
 from serving.samples import ComponentSamples
-from serving.schemas import RecommendRequest
 from serving.shadow import Shadows
 from serving.versions import Versions
 
+PROCESSES, MANY = 2, 500
+"""From so many listeners on, so many processes compute lists; for fewer, starting them takes longer
+than it saves."""
 BATCH = 500
 """Listeners read at a time: memory does not grow with how many there are."""
 NAMESPACE = UUID("6a1b8c1e-5f0e-4c59-9d7b-0f6f0e1d2c3b")
+TOGETHER = 50
+"""Listeners whose lists are read for and written in one transaction."""
 CONNECTIONS = 4
 
 _ACTIVE = sa.text(
@@ -66,14 +72,21 @@ def precompute(night: Night) -> Outcome:
         return {"lists": 0, "skipped": "lists of that day would have expired"}
     since = night.as_of - timedelta(days=environment.settings.bondhu_precompute_days)
     work = ListsOfPart(Place.of(environment), night.date, since, night.as_of)
+    first = next(
+        active(environment.engine, since=since, until=night.as_of, part=0, parts=1, batch=MANY), ()
+    )
     done = 0
     try:
-        with open_workers(environment.settings) as spread:
+        with open_workers(
+            environment.settings, processes=PROCESSES if len(first) == MANY else 0
+        ) as spread:
             for lists in spread(work, range(PARTS)):
                 done += lists
                 night.say(f"precompute: {done} lists")
     except ModelFormatError as error:
         return {"lists": 0, "skipped": str(error)}
+    finally:
+        _opened.cache_clear()
     return {"lists": done}
 
 
@@ -133,11 +146,17 @@ class ListsOfPart:
 
 
 def active(
-    engine: sa.Engine, *, since: datetime, until: datetime, part: int, batch: int = BATCH
+    engine: sa.Engine,
+    *,
+    since: datetime,
+    until: datetime,
+    part: int,
+    parts: int = PARTS,
+    batch: int = BATCH,
 ) -> Iterator[Sequence[str]]:
     """Yield the listeners of a part who played, said or were served something in [since, until)."""
     after = ""
-    asked = {"since": since, "until": until, "most": batch, "parts": PARTS, "part": part}
+    asked = {"since": since, "until": until, "most": batch, "parts": parts, "part": part}
     while True:
         with engine.connect() as connection:
             users = list(connection.scalars(_ACTIVE, asked | {"after": after}))
@@ -158,31 +177,49 @@ def open_lists(
     every attempt computes the same list.
     """
     engine = connect(place.database_url, pool_size=1)
-    registry = open_registry(place.tracking_uri)
     cluster = bool(ask_whether_cluster(place.redis_url))
     cache = Cache(place.redis_url, connections=CONNECTIONS, cluster=cluster, now=lambda: as_of)
     try:
-        lineup = _lineup(place.settings, registry, engine)
+        lineup = _opened(_Models(place), as_of)
         yield _Lists(engine, cache, lineup, settings=place.settings, night=night, as_of=as_of).fill
     finally:
         cache.close()
+        engine.dispose()
+
+
+@dataclass(frozen=True)
+class _Models:
+    """Where models are opened from, by what tells two of them apart."""
+
+    place: Place
+
+    def __hash__(self) -> int:
+        return hash((self.place.tracking_uri, self.place.database_url))
+
+
+@lru_cache(maxsize=1)
+def _opened(models: _Models, as_of: datetime) -> Lineup:
+    """Return a night's models and catalogue, opened once for all parts that a process does."""
+    place = models.place
+    settings = place.settings
+    engine = connect(place.database_url, pool_size=1)
+    registry = open_registry(place.tracking_uri)
+    try:
+        versions = Versions(
+            registry,
+            ModelCopies(settings.home / "models"),
+            indices=settings.home / "indices",
+            share=settings.bondhu_challenger_share,
+            shadow_share=0.0,
+        )
+        return versions.open(load_catalogue(engine))
+    finally:
         registry.close()
         engine.dispose()
 
 
-def _lineup(settings: Settings, registry: ModelRegistry, engine: sa.Engine) -> Lineup:
-    versions = Versions(
-        registry,
-        ModelCopies(settings.home / "models"),
-        indices=settings.home / "indices",
-        share=settings.bondhu_challenger_share,
-        shadow_share=0.0,
-    )
-    return versions.open(load_catalogue(engine))
-
-
 class _Lists:
-    """Fills the caches, one listener after the other."""
+    """Fills the caches, some listeners at a time."""
 
     def __init__(
         self,
@@ -195,9 +232,9 @@ class _Lists:
         as_of: datetime,
     ) -> None:
         self._engine, self._cache, self._lineup = engine, cache, lineup
-        self._night, self._as_of = night, as_of
-        self._next = uuid4()
+        self._night = night
         ranking = RankingSettings.of(settings)
+        self._lists = FirstLists(engine, cache, ranking, now=lambda: as_of)
         self._recommender = Recommender(
             engine,
             cache,
@@ -205,20 +242,23 @@ class _Lists:
             Shadows(engine, ranking, now=lambda: as_of),
             ComponentSamples(engine, share=0.0),  # of calls only
             now=lambda: as_of,
-            new_id=lambda: self._next,
+            new_id=uuid4,
         )
 
     def fill(self, users: Sequence[str]) -> int:
-        for user in users:
-            self._fill(user)
+        for begin in range(0, len(users), TOGETHER):
+            self._fill(users[begin : begin + TOGETHER])
         return len(users)
 
-    def _fill(self, user: str) -> None:
-        self._next = uuid5(NAMESPACE, f"{self._night} {user}")
+    def _fill(self, users: Sequence[str]) -> None:
+        ids = {user: uuid5(NAMESPACE, f"{self._night} {user}") for user in users}
         with self._engine.connect() as connection:
-            is_known = recommendations.kept_list(connection, user, self._next) is not None
-        if is_known:  # computed before a kill: it only has to be in the first cache again
-            self._next = uuid4()
-        served, arm = self._lineup.of(user)
-        request = RecommendRequest(force_refresh=not is_known)
-        self._recommender.recommend(user, request, served, arm=arm)
+            known = recommendations.known_lists(connection, list(ids.values()))
+        asked = []
+        for user, name in ids.items():
+            served, arm = self._lineup.of(user)
+            if name in known:  # computed before a kill: it only has to be in the first cache again
+                self._recommender.recommend(user, PLAIN, served, arm=arm)
+            else:
+                asked.append(Asked(user, name, served, arm))
+        self._lists.compute(asked)

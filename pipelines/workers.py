@@ -22,20 +22,24 @@ class WorkersError(Exception):
 
 
 @contextmanager
-def open_workers(settings: Settings, *, here: Spread = one_at_a_time) -> Iterator[Spread]:
+def open_workers(
+    settings: Settings, *, here: Spread = one_at_a_time, processes: int = 0
+) -> Iterator[Spread]:
     """Lend what does work in parts, as BONDHU_DASK says.
 
     Parameters
     ----------
     here
         What does it where the setting is empty.
+    processes
+        How many do it then beside this one; 0: none, `here` does.
 
     Raises
     ------
     WorkersError
         No scheduler answers at the address.
     """
-    asked = settings.bondhu_dask
+    asked = settings.bondhu_dask or (str(processes) if processes else None)
     if asked is None:
         yield here
         return

@@ -97,16 +97,38 @@ def log_ratio(values: FloatArray, own: FloatArray) -> FloatArray:
     >>> log_ratio(np.array([[1.0], [np.nan]]), np.ones((2, 1))).round(3).tolist()
     [[0.663], [0.0]]
     """
-    if not len(own):
-        return np.zeros_like(values)
+    ratio: FloatArray = (powers(values) * ratio_terms(own)).sum(axis=1)
+    return ratio
+
+
+def powers(values: FloatArray) -> FloatArray:
+    """Return (n, 3, c): v^2, v and 1 of each value, 0 where it is unknown.
+
+    What `ratio_terms` weighs: a sum of ratios is one product with these, whoever listens.
+    """
+    known = ~np.isnan(values)
+    v = np.where(known, values, 0.0)
+    return np.stack([v * v, v, known.astype(np.float64)], axis=1)
+
+
+def ratio_terms(own: FloatArray) -> FloatArray:
+    """Return (3, c): what v^2, v and 1 count for in `log_ratio`; 0 where nothing is known.
+
+    1/2 - 1 / (2 variance), mean / variance, -mean^2 / (2 variance) - ln(variance) / 2.
+    """
     known = ~np.isnan(own)
     m = known.sum(axis=0)
     mean = np.where(known, own, 0.0).sum(axis=0) / (m + OWN_MEAN)
     variance = (np.where(known, own - mean, 0.0) ** 2).sum(axis=0) + OWN_SPREAD
     variance /= m + OWN_SPREAD
-    ratio = -((values - mean) ** 2) / (2 * variance) - np.log(variance) / 2 + values**2 / 2
-    result: FloatArray = np.where(np.isnan(values) | (m == 0), 0.0, ratio)
-    return result
+    terms = np.stack(
+        [
+            0.5 - 0.5 / variance,
+            mean / variance,
+            -mean * mean / (2 * variance) - np.log(variance) / 2,
+        ]
+    )
+    return np.where(m == 0, 0.0, terms)
 
 
 def nearness(values: FloatArray, own: FloatArray, *, width: float = 0.15) -> FloatArray:

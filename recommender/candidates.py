@@ -19,7 +19,8 @@ from recommender.cold_start import Stage
 from recommender.genres import CATEGORY_SLUGS
 from recommender.listener import Listener
 from recommender.personality import match
-from recommender.tracks import UNKNOWN_DATE, Catalogue, IndexArray
+from recommender.taste import ColistenIn
+from recommender.tracks import UNKNOWN_DATE, Catalogue, IndexArray, Tracks
 
 
 class Source(StrEnum):
@@ -70,6 +71,18 @@ ALIKE_ARTISTS = 150
 """Artists whose tracks co-listening looks at, beside those that were heard and audio's."""
 TRACKS_PER_ARTIST = 10
 FIT_PROBES = 6
+_AT_ONCE = 4096
+"""Tracks compared with a history at a time: what comes of it stays in the processor's cache."""
+
+
+def warm(catalogue: Catalogue, joined: ColistenIn | None = None) -> None:
+    """Work out what is kept where every track is judged, so that no first caller waits for it."""
+    if len(catalogue.canonical) > EXACT:
+        return
+    tracks = catalogue.canonical_tracks
+    _ = tracks.fame, tracks.directions, catalogue.canonical_genre
+    if joined is not None:
+        _ = joined.canonical.powers, joined.place
 
 
 def propose(
@@ -153,10 +166,10 @@ def _take(
 ) -> None:
     """Take the `count` open rows of highest worth; -inf: not proposed at all."""
     rows, worth = judged
-    kept = open_[rows] & (worth > -np.inf)
-    rows, worth = rows[kept], worth[kept]
-    if count < len(rows):
-        rows = rows[np.argpartition(-worth, count)[:count]] if count else rows[:0]
+    at = np.flatnonzero(open_[rows] & (worth > -np.inf))
+    if count < len(at):
+        at = at[np.argpartition(-worth[at], count)[:count]] if count else at[:0]
+    rows = rows[at]
     open_[rows] = False
     found.update(dict.fromkeys(rows.tolist(), source))
 
@@ -166,9 +179,11 @@ class _Exact:
 
     def __init__(self, catalogue: Catalogue, listener: Listener, pool: IndexArray) -> None:
         self._catalogue, self._listener, self._pool = catalogue, listener, pool
-        everything = pool is catalogue.canonical
-        self._tracks = catalogue.canonical_tracks if everything else catalogue.tracks.take(pool)
-        self._popularity = np.nan_to_num(self._tracks.popularity, nan=0.0)
+        self._everything = pool is catalogue.canonical
+        self._tracks = (
+            catalogue.canonical_tracks if self._everything else catalogue.tracks.take(pool)
+        )
+        self._popularity = self._tracks.fame
 
     def worth(self, source: Source, _: int) -> tuple[IndexArray, FloatArray]:
         """Return rows, and how much a source thinks of them.
@@ -190,19 +205,33 @@ class _Exact:
         elif source is Source.AUDIO:
             worth = np.full(len(tracks), -np.inf)
             if len(listener.history_weight):
-                # The nearest to anything heard, a heavier play reaching further.
-                # A row per play: the largest of each column is found several times faster.
-                near = cosine(listener.history_audio, tracks.audio, unknown=0.0)
-                heaviest = listener.history_weight.max()
-                near *= (listener.history_weight / heaviest).astype(np.float32)[:, None]
-                worth = near.max(axis=0) + TIE * popularity
+                worth = _nearest(listener, tracks) + TIE * popularity
         elif source is Source.GENRE:
-            share = genre_shares(self._catalogue, listener)[self._catalogue.genre[self._pool]]
+            genre = self._catalogue.genre
+            genre = self._catalogue.canonical_genre if self._everything else genre[self._pool]
+            share = genre_shares(self._catalogue, listener)[genre]
             worth = np.where(share > 0, share + popularity, -np.inf)
         else:
             share = _category_shares(listener)[tracks.category]
             worth = np.where(share > 0, share + popularity, -np.inf)
         return self._pool, worth
+
+
+def _nearest(listener: Listener, tracks: Tracks) -> FloatArray:
+    """Return (n,) how near each track is to anything heard, a heavier play reaching further."""
+    weight = (listener.history_weight / listener.history_weight.max()).astype(np.float32)
+    directions, heard = tracks.directions, listener.history_audio
+    length = np.sqrt((heard * heard).sum(axis=1))
+    if directions is None or not length.all() or np.isnan(length.sum()):
+        near = cosine(heard, tracks.audio, unknown=0.0) * weight[:, None]
+        unclear: FloatArray = near.max(axis=0).astype(np.float64)
+        return unclear
+    heard = heard * (weight / length)[:, None]
+    nearest = np.empty(len(tracks))
+    for begin in range(0, len(tracks), _AT_ONCE):
+        of = slice(begin, begin + _AT_ONCE)
+        (heard @ directions[:, of]).max(axis=0, out=nearest[of])
+    return nearest
 
 
 class _Indexed:

@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 
+import numpy as np
+
+from recommender.audio import FloatArray
 from recommender.components import DIVERSITY, STATIC
 from recommender.scoring import Weights
 
@@ -10,35 +13,60 @@ REST = "It rounds off this list"
 EXPLORED = "Something different, to learn what you like"
 
 
+LEAST_LIFT = 1e-9
+LEAST_ADJUSTMENT = 0.01
+
+
 def explain(
-    components: Mapping[str, float],
+    components: Mapping[str, FloatArray],
     average: Mapping[str, float],
     weights: Weights,
-    rl_adjustment: float,
-) -> str:
-    """Return one sentence naming the two components that lifted a track most above the others.
+    rl_adjustment: FloatArray,
+) -> list[str]:
+    """Return for each of n tracks one sentence naming what lifted it most above the others.
 
-    A lift is weight x (component - average of the candidates). Only what did lift it is named, one,
-    two or none: what every candidate has alike, as the personality match of a listener without an
-    assessment, explains nothing. Feedback is named where it moved the track by .01 or more.
+    A lift is weight x (component - average of the candidates). The two largest are named, of
+    equals the first by name. Only what did lift a track is named, one, two or none: what every
+    candidate has alike, as the personality match of a listener without an assessment, explains
+    nothing. Feedback is named where it moved the track by .01 or more.
+
+    Parameters
+    ----------
+    components
+        Key -> (n,).
+    rl_adjustment
+        (n,).
 
     Examples
     --------
     Lifts of .4 x .2, .4 x .3 and .1 x 0:
 
-    >>> explain({"history": .9, "personality": .6, "novelty": .8},
+    >>> of = {"history": .9, "personality": .6, "novelty": .8}
+    >>> explain({key: np.array([value]) for key, value in of.items()},
     ...         {"history": .7, "personality": .3, "novelty": .8},
-    ...         {"history": .4, "personality": .4, "novelty": .2}, 0.02)
-    'Because it fits your personality and it sounds like what you play; your likes lift it'
+    ...         {"history": .4, "personality": .4, "novelty": .2}, np.array([0.02]))
+    ['Because it fits your personality and it sounds like what you play; your likes lift it']
     """
-    lifts = {key: w * (components[key] - average[key]) for key, w in weights.items() if w > 0}
-    top = sorted((key for key in lifts if lifts[key] > 1e-9), key=lambda key: (-lifts[key], key))[
-        :2
+    weighed = sorted(key for key, weight in weights.items() if weight > 0)
+    if not weighed:
+        return [REST] * len(rl_adjustment)
+    lifts = np.array([weights[key] * (components[key] - average[key]) for key in weighed])
+    order = np.argsort(-lifts, axis=0, kind="stable")[:2]
+    is_lift = np.take_along_axis(lifts, order, axis=0) > LEAST_LIFT
+    phrases = [DIVERSITY_PHRASE if key == DIVERSITY else STATIC[key].phrase for key in weighed]
+    ends = np.where(rl_adjustment > 0, 1, -1) * (np.abs(rl_adjustment) >= LEAST_ADJUSTMENT)
+    return [
+        _sentence([phrases[at] for at, does in zip(top, lifted, strict=True) if does], end)
+        for top, lifted, end in zip(
+            order.T.tolist(), is_lift.T.tolist(), ends.tolist(), strict=True
+        )
     ]
-    if not top:
+
+
+def _sentence(phrases: list[str], end: int) -> str:
+    if not phrases:
         return REST
-    phrases = [DIVERSITY_PHRASE if key == DIVERSITY else STATIC[key].phrase for key in top]
     text = f"Because {' and '.join(phrases)}"
-    if abs(rl_adjustment) >= 0.01:
-        text += "; your likes lift it" if rl_adjustment > 0 else "; your skips lower it"
+    if end:
+        text += "; your likes lift it" if end > 0 else "; your skips lower it"
     return text

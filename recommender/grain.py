@@ -160,21 +160,45 @@ class Grain:
         keys, counts
             The history: what was played, and how often (> 0); unknown keys drop out.
         """
+        towards = self.direction(keys, counts)
+        if towards is None:
+            return np.zeros(len(self))
+        return towards.of(self.items)
+
+    def direction(self, keys: Sequence[str], counts: FloatArray) -> "Direction | None":
+        """Return what makes a listener's `scores` out of items; None for one who is mute.
+
+        Means and spreads over what was not played come from the sums over all items and those over
+        the played ones, so that a few items can be scored without the rest.
+        """
         at = self.places(keys)
         known = at >= 0
         at, count = at[known], np.asarray(counts, dtype=np.float64)[known]
         if not len(at):
-            return np.zeros(len(self))
+            return None
         share = (np.log1p(count) / np.log1p(count.max())).astype(np.float32)
-        spectral = (share**SHARPNESS @ self.spectral_in[at]) @ self.spectral_out.T
-        implicit = self.fold_in(at, share) @ self.factors.T
-        new = np.ones(len(self), dtype=np.bool_)
-        new[at] = False
-        return (
-            _standardised(implicit, new)
-            + SPECTRAL_WEIGHT * _standardised(spectral, new)
-            + RARITY_WEIGHT * self.rarity
+        spectral = share**SHARPNESS @ self.spectral_in[at]
+        played = np.unique(at)
+        turned = (
+            (self.fold_in(at, share), self.factors[played], self.sums[0], 1.0),
+            (spectral, self.spectral_out[played], self.sums[1], SPECTRAL_WEIGHT),
         )
+        parts, offset = [], 0.0
+        for one, theirs, sums, weight in turned:
+            mean, spread = sums.rest(one.astype(np.float64), theirs)
+            parts.append(one * np.float32(weight / spread) if spread > 0 else np.zeros_like(one))
+            offset -= weight * mean / spread if spread > 0 else 0.0
+        return Direction(parts[0], parts[1], offset)
+
+    @cached_property
+    def sums(self) -> tuple["Sums", "Sums"]:
+        """Those of the factors, and of the spectral part."""
+        return Sums.of(self.factors), Sums.of(self.spectral_out)
+
+    @property
+    def items(self) -> "Items":
+        """All n items."""
+        return Items(self.factors, self.spectral_out, self.rarity)
 
     def fold_in(self, at: IndexArray, share: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return (k,) the factors of a listener who played these rows."""
@@ -223,12 +247,102 @@ class Grain:
 _PARTS = ("keys", "spectral_in", "spectral_out", "factors", "rarity")
 
 
-def _standardised(scores: NDArray[np.float32], new: NDArray[np.bool_]) -> FloatArray:
-    rest = scores[new]
-    spread = float(rest.std()) if len(rest) else 0.0
-    if spread <= 0:
-        return np.zeros(len(scores))
-    return (scores.astype(np.float64) - float(rest.mean())) / spread
+@dataclass(frozen=True)
+class Sums:
+    """Sums over n rows: of each column, and of each product of two columns.
+
+    Attributes
+    ----------
+    rows
+        n.
+    first, second
+        (k,) and (k, k) float64.
+    """
+
+    rows: int
+    first: FloatArray
+    second: FloatArray
+
+    @classmethod
+    def of(cls, rows: Factors) -> "Sums":
+        """Sum (n, k) rows, some at a time: all of them in float64 would be twice the model."""
+        first, second = np.zeros(rows.shape[1]), np.zeros((rows.shape[1], rows.shape[1]))
+        for begin in range(0, len(rows), _ROWS_AT_ONCE):
+            part = rows[begin : begin + _ROWS_AT_ONCE].astype(np.float64)
+            first += part.sum(axis=0)
+            second += part.T @ part
+        return cls(len(rows), first, second)
+
+    def rest(self, one: FloatArray, out: Factors) -> tuple[float, float]:
+        """Return mean and standard deviation of rows @ one without some of the rows.
+
+        Parameters
+        ----------
+        one
+            (k,).
+        out
+            (m, k) the rows that do not count.
+
+        Returns
+        -------
+        (0, 0) where nothing is left, or all that is left is the same.
+
+        Examples
+        --------
+        >>> rows = np.array([[1.0], [3.0], [7.0]], dtype=np.float32)
+        >>> Sums.of(rows).rest(np.ones(1), rows[2:])
+        (2.0, 1.0)
+        """
+        n = self.rows - len(out)
+        if n <= 0:
+            return 0.0, 0.0
+        theirs = out.astype(np.float64) @ one
+        mean = float(self.first @ one - theirs.sum()) / n
+        square = float(one @ self.second @ one - theirs @ theirs) / n
+        variance = square - mean * mean
+        if variance <= _SAME * square:
+            return 0.0, 0.0
+        return mean, float(np.sqrt(variance))
+
+
+@dataclass(frozen=True)
+class Items:
+    """Some items of a grain, in the columns that a direction is multiplied with."""
+
+    factors: Factors
+    spectral_out: Factors
+    rarity: Factors
+
+    def take(self, at: IndexArray) -> "Items":
+        """Return these."""
+        return Items(self.factors[at], self.spectral_out[at], self.rarity[at])
+
+
+@dataclass(frozen=True)
+class Direction:
+    """A listener in a grain: factors @ implicit + spectral_out @ spectral + offset + .3 rarity.
+
+    Attributes
+    ----------
+    implicit, spectral
+        (k,) and (r,), divided by the spread of what they give.
+    offset
+        What brings the mean to 0.
+    """
+
+    implicit: NDArray[np.float32]
+    spectral: NDArray[np.float32]
+    offset: float
+
+    def of(self, items: Items) -> FloatArray:
+        """Return (n,) scores."""
+        linear = items.factors @ self.implicit + items.spectral_out @ self.spectral
+        return linear.astype(np.float64) + self.offset + RARITY_WEIGHT * items.rarity
+
+
+_ROWS_AT_ONCE = 4096
+_SAME = 1e-12
+"""A variance that is so small a share of the mean square is rounding."""
 
 
 def _npy(array: NDArray[np.generic]) -> bytes:

@@ -8,8 +8,7 @@ time. What is believed of a state is shrunk level by level:
     global -> category -> personality and category -> state -> the listener's own visits
 """
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -199,6 +198,23 @@ def spread_of(weight: FloatArray, verdict_variance: float, consistency: float) -
     return np.sqrt(verdict_variance * (1 - consistency) / (weight + own_strength(consistency)))
 
 
+def halves_of(state: str) -> tuple[str, str]:
+    """Return the listener's half of a state and the rest; together they are the state.
+
+    Examples
+    --------
+    >>> halves_of("openness_med|energy_low|genre_folk"), halves_of("genre_folk")
+    (('openness_med', '|energy_low|genre_folk'), ('', 'genre_folk'))
+    """
+    at = state.find("|energy_")
+    return (state[:at], state[at:]) if at >= 0 else ("", state)
+
+
+def category_of(rest: str) -> str:
+    """Return the category in the rest of a state; what names none is one of its own."""
+    return rest.rpartition("genre_")[2]
+
+
 def split(state: str) -> tuple[str, str]:
     """Return the (listener half, category) of a state; what has no such parts is a state alone.
 
@@ -207,14 +223,5 @@ def split(state: str) -> tuple[str, str]:
     >>> split("extraversion_high|openness_med|energy_low|genre_folk")
     ('extraversion_high|openness_med', 'folk')
     """
-    half, _, rest = state.partition("|energy_")
-    return (half if rest else ""), state.rpartition("genre_")[2]
-
-
-def total(sums: Mapping[str, Sums]) -> Sums:
-    """Return the sum over all states, exact to the last bit in any order."""
-    return Sums(
-        math.fsum(s.weight for s in sums.values()),
-        math.fsum(s.reward for s in sums.values()),
-        math.fsum(s.square for s in sums.values()),
-    )
+    half, rest = halves_of(state)
+    return half, category_of(rest)

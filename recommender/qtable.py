@@ -10,15 +10,18 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recommender import pooled
 from recommender.audio import FloatArray
 from recommender.errors import ModelFormatError
-from recommender.pooled import Pairs, Sums, own_strength, shrunk, split, total
+from recommender.pooled import Pairs, Sums, category_of, halves_of, own_strength, shrunk
+from recommender.state_sums import StateSums
 
-QTABLE_FILE, SUMS_FILE = "qtable.json", "sums.npy"
+QTABLE_FILE, PAIRS_FILE, SUMS_FILE = "qtable.json", "pairs.npy", "sums.npy"
 
 OwnSums = Mapping[str, tuple[float, float]]
 """State -> (number of a listener's verdicts, their sum)."""
@@ -90,13 +93,8 @@ class QTable:
         """
         if self.half_life_days != other.half_life_days:
             raise ModelFormatError("qtable: tables of different half-lives do not add up")
-        none = Sums()
-        sums = {
-            state: self.sums.get(state, none) + other.sums.get(state, none)
-            for state in self.sums.keys() | other.sums.keys()
-        }
         return QTable(
-            sums,
+            StateSums.merged((self.columns, other.columns)),
             {
                 category: self.pairs.get(category, Pairs()) + other.pairs.get(category, Pairs())
                 for category in self.pairs.keys() | other.pairs.keys()
@@ -106,9 +104,14 @@ class QTable:
         )
 
     @cached_property
+    def columns(self) -> StateSums:
+        """The sums in columns."""
+        return StateSums.from_mapping(self.sums)
+
+    @cached_property
     def _levels(self) -> "_Levels":
         factor = 1.0 / float(pooled.decayed_weight(self.as_of_day, self.half_life_days))
-        return _Levels({state: sums.scaled(factor) for state, sums in self.sums.items()})
+        return _Levels(self.columns, factor)
 
     @cached_property
     def consistency(self) -> float:
@@ -146,39 +149,54 @@ class QTable:
         array([0.1785])
         """
         own = own or {}
-        strength = own_strength(self.consistency)
         by_category: dict[str, list[float]] = {}
         for state, (weight, reward) in own.items():
-            sums = by_category.setdefault(split(state)[1], [0.0, 0.0])
+            sums = by_category.setdefault(category(state), [0.0, 0.0])
             sums[0] += weight
             sums[1] += reward
-        prior = np.array([self._levels.mean(state) for state in states])
-        mine = np.array([own.get(state, (0.0, 0.0)) for state in states]).reshape(-1, 2)
         nothing = [0.0, 0.0]
-        others = np.array([by_category.get(split(s)[1], nothing) for s in states]).reshape(-1, 2)
-        others = others - mine
-        start = shrunk(others[:, 1], others[:, 0], prior, strength)
-        mean = shrunk(mine[:, 1], mine[:, 0], start, strength)
+        mine = np.array([own.get(state, (0.0, 0.0)) for state in states]).reshape(-1, 2)
+        of_category = np.array([by_category.get(category(s), nothing) for s in states])
+        return self.with_own(states, mine, of_category.reshape(-1, 2))
+
+    def with_own(
+        self, states: Sequence[str], own: FloatArray, of_category: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return the same as `believed` for h states of any listeners.
+
+        Parameters
+        ----------
+        states
+            h states, each asked for one listener.
+        own
+            (h, 2) the listener's verdicts on the state: their number, and their sum.
+        of_category
+            (h, 2) those on all states of its category.
+        """
+        strength = own_strength(self.consistency)
+        others = of_category - own
+        start = shrunk(others[:, 1], others[:, 0], self._levels.means(states), strength)
+        mean = shrunk(own[:, 1], own[:, 0], start, strength)
         verdict = pooled.variance(self._levels.everything)
-        return mean, pooled.spread_of(mine[:, 0], verdict, self.consistency)
+        return mean, pooled.spread_of(own[:, 0], verdict, self.consistency)
 
     def to_files(self) -> Mapping[str, bytes]:
         """Return the model's files: the same table always gives the same bytes."""
-        states = sorted(self.sums)
-        array = np.array(
-            [(s.weight, s.reward, s.square) for s in map(self.sums.__getitem__, states)]
-        ).reshape(-1, 3)
-        buffer = io.BytesIO()
-        np.save(buffer, array, allow_pickle=False)
+        columns = self.columns
         document = {
-            "schema": 1,
+            "schema": 2,
             "as_of_day": self.as_of_day,
             "half_life_days": self.half_life_days,
             "pairs": {c: [p.n, p.x, p.y, p.xx, p.xy] for c, p in self.pairs.items()},
-            "states": states,
+            "halves": columns.halves,
+            "rests": columns.rests,
         }
         text = json.dumps(document, indent=1, sort_keys=True) + "\n"
-        return {QTABLE_FILE: text.encode(), SUMS_FILE: buffer.getvalue()}
+        return {
+            QTABLE_FILE: text.encode(),
+            PAIRS_FILE: _to_npy(columns.pairs),
+            SUMS_FILE: _to_npy(columns.totals),
+        }
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes]) -> "QTable":
@@ -197,16 +215,28 @@ class QTable:
         """
         try:
             document = json.loads(files[QTABLE_FILE])
-            array = np.load(io.BytesIO(files[SUMS_FILE]), allow_pickle=False)
-            if document["schema"] != 1:
+            values = _from_npy(files[SUMS_FILE])
+            if document["schema"] not in (1, 2):
                 raise ModelFormatError(f"qtable: schema {document['schema']} is not known here")
-            states = [str(state) for state in document["states"]]
-            if array.shape != (len(states), 3) or not np.isfinite(array).all():
+            if values.shape[1:] != (3,) or not np.isfinite(values).all():
                 raise ModelFormatError(f"qtable: {SUMS_FILE} does not fit {QTABLE_FILE}")
             half_life = float(document["half_life_days"])
             if not half_life > 0:
                 raise ModelFormatError(f"qtable: a half-life of {half_life} days")
-            sums = {s: Sums(*row) for s, row in zip(states, array.tolist(), strict=True)}
+            if document["schema"] == 1:  # with each state's name
+                states = [str(state) for state in document["states"]]
+                if len(states) != len(values):
+                    raise ModelFormatError(f"qtable: {SUMS_FILE} does not fit {QTABLE_FILE}")
+                sums = StateSums.of(states, values)
+            else:
+                sums = StateSums(
+                    tuple(map(str, document["halves"])),
+                    tuple(map(str, document["rests"])),
+                    _from_npy(files[PAIRS_FILE]),
+                    values,
+                )
+                if not sums.is_sound:
+                    raise ModelFormatError(f"qtable: {PAIRS_FILE} does not fit {QTABLE_FILE}")
             pairs = {str(c): Pairs(*map(float, p)) for c, p in document["pairs"].items()}
             return cls(sums, pairs, float(document["as_of_day"]), half_life)
         except KeyError as missing:
@@ -216,38 +246,63 @@ class QTable:
 
 
 class _Levels:
-    """The levels of a table, each a sum of the one below it."""
+    """The levels of a table, each a sum of the one below it, as of the table's day."""
 
-    def __init__(self, sums: Mapping[str, Sums]) -> None:
-        self._states = sums
-        self._categories: dict[str, Sums] = {}
-        self._personalities: dict[tuple[str, str], Sums] = {}
-        none = Sums()
-        for state in sorted(sums):
-            half, category = split(state)
-            found = self._categories.get(category, none)
-            self._categories[category] = found + sums[state]
-            key = (half, category)
-            self._personalities[key] = self._personalities.get(key, none) + sums[state]
-        self.everything = total(sums)
-        self._known: dict[str, float] = {}
+    def __init__(self, columns: StateSums, factor: float) -> None:
+        self._columns = columns
+        self._states = columns.totals * factor
+        number = max(1, len(columns.categories))
+        self._number = number
+        self._categories = _added(columns.category, self._states, len(columns.categories))
+        self._personalities, row = np.unique(
+            columns.half * number + columns.category, return_inverse=True
+        )
+        self._by_personality = _added(row, self._states, len(self._personalities))
+        # Exact to the last bit, in whatever order the states stand.
+        self.everything = Sums(*(math.fsum(column) for column in self._states.T.tolist()))
 
-    def mean(self, state: str) -> float:
-        """Return the pooled mean of a state, shrunk level by level."""
-        if state in self._known:
-            return self._known[state]
-        half, category = split(state)
-        mean = self.everything.reward / (self.everything.weight + pooled.PESSIMISM)
-        for sums, strength in (
-            (self._categories.get(category), pooled.CATEGORY_STRENGTH),
-            (self._personalities.get((half, category)), pooled.PERSONALITY_STRENGTH),
-            (self._states.get(state), pooled.STATE_STRENGTH),
+    def means(self, states: Sequence[str]) -> FloatArray:
+        """Return the pooled means of h states, shrunk level by level."""
+        row, half, category = self._columns.find(states)
+        mean = np.full(
+            len(states), self.everything.reward / (self.everything.weight + pooled.PESSIMISM)
+        )
+        wanted = half * self._number + category
+        last = max(0, len(self._personalities) - 1)
+        at = np.minimum(np.searchsorted(self._personalities, wanted), last)
+        is_met = (half >= 0) & (category >= 0)
+        if len(self._personalities):
+            is_met &= self._personalities[at] == wanted
+        for sums, place, strength in (
+            (self._categories, category, pooled.CATEGORY_STRENGTH),
+            (self._by_personality, np.where(is_met, at, -1), pooled.PERSONALITY_STRENGTH),
+            (self._states, row, pooled.STATE_STRENGTH),
         ):
-            if sums is not None:
-                mean = (sums.reward + strength * mean) / (sums.weight + strength)
-        if len(self._known) < 200_000:
-            self._known[state] = mean
+            known = place >= 0
+            found = sums[place[known]]
+            mean[known] = shrunk(found[:, 1], found[:, 0], mean[known], strength)
         return mean
+
+
+def category(state: str) -> str:
+    """Return the category of a state."""
+    return category_of(halves_of(state)[1])
+
+
+def _added(place: NDArray[np.int64], values: FloatArray, number: int) -> FloatArray:
+    """Return (number, 3) sums of the rows of each place."""
+    return np.stack([np.bincount(place, column, minlength=number) for column in values.T], axis=1)
+
+
+def _to_npy(array: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _from_npy(content: bytes) -> NDArray[Any]:
+    array: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
+    return array
 
 
 def burst_bound(state_weight: float, days: int = 1) -> float:

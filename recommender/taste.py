@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recommender.audio import FloatArray
-from recommender.background import AUDIO_COLUMNS, log_ratio, nearness
+from recommender.background import AUDIO_COLUMNS, nearness, powers, ratio_terms
 from recommender.colisten import REASONS, TRACKS_FOR_TASTE, Colisten, Listened, Mix
 from recommender.genre_mix import GenreMix
+from recommender.grain import Items
 from recommender.keys import places
 from recommender.tracks import UNKNOWN_DATE, Catalogue, IndexArray, Tracks
 
@@ -52,8 +54,34 @@ class ColistenIn:
         """Rows of the model whose artist the catalogue has."""
         return np.flatnonzero(self.catalogue_artist >= 0)
 
+    @cached_property
+    def artists_here(self) -> Items:
+        """Those artists, together in memory: what every listener's history is multiplied with."""
+        return self.model.artists.items.take(self.here)
+
+    def warm(self) -> None:
+        """Work out what every listener needs, so that no first caller waits for it."""
+        _ = self.artists_here, self.model.artists.sums, self.model.tracks.sums
+        _ = self.model.artists.basis, self.model.tracks.basis
+
+    @cached_property
+    def canonical(self) -> "Described":
+        """What is the same of the catalogue's canonical tracks: most lists look at all of them."""
+        return self._describe(self.catalogue.canonical_tracks)
+
+    @cached_property
+    def place(self) -> IndexArray:
+        """Per row of the catalogue its place among the canonical ones, -1 for the others."""
+        place = np.full(len(self.catalogue), -1, dtype=np.int64)
+        place[self.catalogue.canonical] = np.arange(len(self.catalogue.canonical))
+        return place
+
     def described(self, tracks: Tracks) -> "Described":
         """Return what is the same of these tracks whoever listens."""
+        is_kept = tracks is self.catalogue.canonical_tracks
+        return self.canonical if is_kept else self._describe(tracks)
+
+    def _describe(self, tracks: Tracks) -> "Described":
         artists, at = np.unique(tracks.artist, return_inverse=True)
         return Described(
             artists=artists,
@@ -89,6 +117,11 @@ class Described:
     columns: FloatArray
     release: IndexArray
     model_track: IndexArray
+
+    @cached_property
+    def powers(self) -> NDArray[np.float32]:
+        """(n, 27) `background.powers` of the columns, side by side: half as much to read."""
+        return powers(self.columns).astype(np.float32).reshape(len(self.columns), -1)
 
 
 def _rows(keys: np.ndarray, wanted: np.ndarray) -> IndexArray:
@@ -128,19 +161,24 @@ class Taste:
         self._own = model.background.of_tracks(own)
         self._audio = model.background.of_audio(listened.audio)
         self._releases = np.unique(_release(own)) if len(own) else np.empty(0, dtype=np.int64)
+        self._of_canonical: FloatArray | None = None
 
     @cached_property
     def _of_artists(self) -> FloatArray:
-        grain = self._joined.model.artists
-        return grain.scores(self._listened.artists, self._listened.plays)
+        """(artists of the catalogue,): 0 for those that the model does not know."""
+        joined = self._joined
+        scores = np.zeros(len(joined.catalogue.artist_keys))
+        towards = joined.model.artists.direction(self._listened.artists, self._listened.plays)
+        if towards is not None:
+            scores[joined.catalogue_artist[joined.here]] = towards.of(joined.artists_here)
+        return scores
 
     def alike(self, count: int) -> IndexArray:
         """Return the places of the catalogue's artists that co-listening favours most."""
-        here = self._joined.here
-        scores = self._of_artists[here]
+        here = self._joined.catalogue_artist[self._joined.here]
         if count < len(here):
-            here = here[np.argpartition(-scores, count)[:count]]
-        return self._joined.catalogue_artist[here]
+            here = here[np.argpartition(-self._of_artists[here], count)[:count]]
+        return here
 
     @cached_property
     def _of_tracks(self) -> FloatArray:
@@ -160,7 +198,7 @@ class Taste:
 
     def _by_artist(self, artists: IndexArray) -> FloatArray:
         """Return (artists, 3): the reasons that tracks of one artist share, in their order."""
-        score = _spread(self._of_artists, self._joined.model_artist[artists])
+        score = self._of_artists[artists]
         heard, tracks = self._heard_of
         count = np.zeros(len(artists))
         if len(heard):
@@ -170,53 +208,82 @@ class Taste:
         genre = self._joined.genres.affinity(self._artists, weight, artists)
         return np.column_stack([np.log1p(np.maximum(0.0, score)), np.log1p(count), genre])
 
+    @cached_property
+    def _ratio(self) -> FloatArray:
+        """(3, 9): what the powers of each column count for in its `log_ratio`."""
+        own = self._own[:, AUDIO_COLUMNS:]
+        return np.concatenate([ratio_terms(self._audio), ratio_terms(own)], axis=1)
+
     @property
     def joined(self) -> ColistenIn:
         """The model that it was folded into."""
         return self._joined
 
-    def reasons(
-        self, tracks: Tracks, *, with_near: bool = True, described: Described | None = None
-    ) -> FloatArray:
+    def reasons(self, tracks: Tracks, *, with_near: bool = True) -> FloatArray:
         """Return (n, 9) what speaks for each track, in the order of `REASONS`.
 
         Nearness costs most: without it, its column is `FAR`.
-
-        Parameters
-        ----------
-        described
-            What the model says of these tracks by itself; None: it is worked out.
         """
-        known = described or self._joined.described(tracks)
+        known = self._joined.described(tracks)
         artist, same_artist, genre = self._by_artist(known.artists)[known.at].T
-        of_audio, other = known.columns[:, :AUDIO_COLUMNS], known.columns[:, AUDIO_COLUMNS:]
-        near = np.full(len(tracks), FAR)
-        if with_near and len(self._audio):
-            heard_nothing = np.isnan(of_audio).all(axis=1)
-            near = np.where(heard_nothing, FAR, nearness(of_audio, self._audio))
-        age, popularity = log_ratio(other, self._own[:, AUDIO_COLUMNS:]).T
-        by_track = _spread(self._of_tracks, known.model_track)
+        ratio = (powers(known.columns) * self._ratio).sum(axis=1)
+        age, popularity = ratio[:, AUDIO_COLUMNS:].T
         reasons = {
             "artist": artist,
             "same_artist": same_artist,
-            "track": np.log1p(np.maximum(0.0, by_track)),
+            "track": self._by_track(known),
             "genre": genre,
-            "audio": log_ratio(of_audio, self._audio).sum(axis=1),
-            "near": near,
+            "audio": ratio[:, :AUDIO_COLUMNS].sum(axis=1),
+            "near": self._near(known) if with_near else np.full(len(tracks), FAR),
             "age": age,
             "popularity": popularity,
-            "release": np.isin(known.release, self._releases).astype(np.float64),
+            "release": self._released(known),
         }
         return np.column_stack([reasons[reason] for reason in REASONS])
 
-    def z(self, tracks: Tracks, described: Described | None = None) -> FloatArray:
-        """Return (n,) how much speaks for each track, without bounds."""
-        counts = bool(self.mix.weights[REASONS.index("near")] > 0)
-        return self.reasons(tracks, with_near=counts, described=described) @ self.mix.weights
+    def _by_track(self, known: Described) -> FloatArray:
+        score = _spread(self._of_tracks, known.model_track)
+        return np.log1p(np.maximum(0.0, score))
 
-    def worth(self, tracks: Tracks, described: Described | None = None) -> FloatArray:
+    def _near(self, known: Described) -> FloatArray:
+        of_audio = known.columns[:, :AUDIO_COLUMNS]
+        if not len(self._audio):
+            return np.full(len(of_audio), FAR)
+        heard_nothing = np.isnan(of_audio).all(axis=1)
+        return np.where(heard_nothing, FAR, nearness(of_audio, self._audio))
+
+    def _released(self, known: Described) -> FloatArray:
+        return np.isin(known.release, self._releases).astype(np.float64)
+
+    def z(self, tracks: Tracks) -> FloatArray:
+        """Return (n,) how much speaks for each track, without bounds.
+
+        The sum that `reasons` and the weights give, by shorter ways: what tracks of an artist share
+        is added up per artist, the ratios of all columns are one product, and a reason without
+        weight is not worked out.
+        """
+        if self._of_canonical is not None:  # candidates were taken from all of them
+            place = self._joined.place[tracks.row]
+            if (place >= 0).all():
+                return self._of_canonical[place]
+        known = self._joined.described(tracks)
+        weight = dict(zip(REASONS, self.mix.weights.tolist(), strict=True))
+        shared = np.array([weight["artist"], weight["same_artist"], weight["genre"]])
+        z: FloatArray = (self._by_artist(known.artists) @ shared)[known.at]
+        counted = np.full(self._ratio.shape[1], weight["audio"])
+        counted[AUDIO_COLUMNS:] = weight["age"], weight["popularity"]
+        z += known.powers @ (self._ratio * counted).ravel().astype(np.float32)
+        other = {"near": self._near, "track": self._by_track, "release": self._released}
+        for reason, of in other.items():
+            if weight[reason]:
+                z += weight[reason] * of(known)
+        if tracks is self._joined.catalogue.canonical_tracks:
+            self._of_canonical = z
+        return z
+
+    def worth(self, tracks: Tracks) -> FloatArray:
         """Return (n,) the same in [0, 1]."""
-        return self.mix.unit(self.z(tracks, described))
+        return self.mix.unit(self.z(tracks))
 
 
 def _spread(scores: FloatArray, at: IndexArray) -> FloatArray:

@@ -67,6 +67,19 @@ class Tracks:
         )
 
     @cached_property
+    def fame(self) -> FloatArray:
+        """(n,) popularity, 0 where it is unknown."""
+        return np.nan_to_num(self.popularity, nan=0.0)
+
+    @cached_property
+    def directions(self) -> AudioArray | None:
+        """(7, n) audio columns of length 1, side by side; None where features are missing."""
+        length = np.sqrt((self.audio * self.audio).sum(axis=1))
+        if not length.all() or np.isnan(length.sum()):
+            return None
+        return np.ascontiguousarray((self.audio / length[:, None]).T)
+
+    @cached_property
     def states(self) -> tuple[list[str], IndexArray]:
         """The distinct halves of a state that tracks give, and each track's place among them."""
         return track_states(
@@ -172,6 +185,11 @@ class Catalogue:
         """(n,) each track's finest genre as a place in `genre_names`, -1 for none."""
         code = {name: place for place, name in enumerate(self.genre_names)}
         return np.array([code[g[0]] if g else -1 for g in self.genres], dtype=np.int64)
+
+    @cached_property
+    def canonical_genre(self) -> IndexArray:
+        """`genre` of the rows of `canonical`."""
+        return self.genre[self.canonical]
 
     @cached_property
     def by_genre(self) -> tuple[IndexArray, IndexArray]:

@@ -17,7 +17,7 @@ from recommender.questionnaires import Assessment, score
 from serving import counterfactuals, lists, operations, own_data
 from serving.admission import JsonBytes, json_response
 from serving.application import Application
-from serving.engagement import count_feedback, count_list
+from serving.engagement import count_feedback
 from serving.feedback import Received
 from serving.listing import seconds_left
 from serving.lists import CacheResult, PackedList
@@ -34,6 +34,7 @@ from serving.schemas import (
 )
 from serving.spotify import SpotifyCalls
 from serving.surface import Route, surface
+from serving.tally import TALLY
 
 log = logging.getLogger("bondhu")
 
@@ -133,7 +134,7 @@ class _Api:
         content, n = lists.answer(
             packed, user_id, body, cache, started=started, degraded=tuple(sorted(away))
         )
-        count_list(cache, n)
+        TALLY.listed(cache, n)
         request.scope["state"]["cache"] = cache
         return JsonBytes(content)
 

@@ -50,6 +50,7 @@ from serving.served import Served
 from serving.servings import Servings
 from serving.shadow import Shadows
 from serving.spotify import SpotifyHistory
+from serving.tally import TALLY
 from serving.turns import Turns
 from serving.versions import Versions
 
@@ -254,6 +255,7 @@ class Application:
 
     def _house_keep(self) -> None:
         """Tell the journal and the counters, and swap in new versions; one attempt."""
+        self.tell_metrics()
         away = set()
         try:
             if self.journal:
@@ -285,6 +287,12 @@ class Application:
         self._ask_redis()
         self._gauge()
         self._rounds += 1
+
+    def tell_metrics(self) -> None:
+        """Bring Prometheus's counters up to date."""
+        TALLY.tell()
+        for cache in self.cache.named:
+            cache.tell_metrics()
 
     def _ask_redis(self) -> None:
         """Tell Redis the caches' counts; where it was away at the start, find out what it is."""

@@ -18,7 +18,7 @@ that another release wrote and this one cannot read counts as absent.
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from importlib.resources import files
@@ -53,6 +53,8 @@ _NOBODY: Any = None  # scripts here are run by the client of the moment
 log = logging.getLogger("bondhu.cache")
 
 T = TypeVar("T")
+Call = tuple[str, list[bytes | str | int]]
+"""A key, and the arguments of a script."""
 
 FIELDS = 16
 """Lists or pools of one listener kept at a time: genres, contexts, versions."""
@@ -326,10 +328,29 @@ class Cache:
         self, user_id: str, field: str, value: tuple[bytes, bytes], revision: int
     ) -> None:
         """Keep a list and its reserves, unless the listener was revised since `revision`."""
-        shown, reserves = value
-        args: list[bytes | str | int] = [revision, LIST_SECONDS, 2 * FIELDS]
-        args += [field, shown, reserves_of(field), reserves]
-        self._run(self._store, RECOMMENDATIONS.db, tagged("lists", user_id), args)
+        self.store_lists([(user_id, field, value, revision)])
+
+    def store_lists(self, lists: Iterable[tuple[str, str, tuple[bytes, bytes], int]]) -> None:
+        """Keep lists as `store_list` does: (listener, field, value, revision) each."""
+        self._run_all(
+            self._store,
+            RECOMMENDATIONS.db,
+            [
+                (
+                    tagged("lists", user_id),
+                    [
+                        revision,
+                        LIST_SECONDS,
+                        2 * FIELDS,
+                        field,
+                        shown,
+                        reserves_of(field),
+                        reserves,
+                    ],
+                )
+                for user_id, field, (shown, reserves), revision in lists
+            ],
+        )
 
     def outdate_lists(self, user_id: str, revision: int) -> bool:
         """Drop the lists of an older revision; return False while Redis is away."""
@@ -346,8 +367,18 @@ class Cache:
 
     def store_pool(self, user_id: str, field: str, value: bytes) -> None:
         """Keep candidates and components."""
-        args: list[bytes | str | int] = [0, LIST_SECONDS, FIELDS, field, value]
-        self._run(self._store, RECOMMENDATIONS.db, tagged("pools", user_id), args)
+        self.store_pools([(user_id, field, value)])
+
+    def store_pools(self, pools: Iterable[tuple[str, str, bytes]]) -> None:
+        """Keep pools: (listener, field, value) each."""
+        self._run_all(
+            self._store,
+            RECOMMENDATIONS.db,
+            [
+                (tagged("pools", user_id), [0, LIST_SECONDS, FIELDS, field, value])
+                for user_id, field, value in pools
+            ],
+        )
 
     def profile(self, user_id: str, basis: str) -> Profile | None:
         """Return the cached profile, if it was read at this basis."""
@@ -391,6 +422,17 @@ class Cache:
         key = tagged("near", user_id)
         found = self._without(lambda: self.client(USER_DATA.db).get(key))
         return self._decoded(found, list[str]) or []
+
+    def nears(self, user_ids: Sequence[str]) -> dict[str, list[str]]:
+        """Return `near` of many listeners."""
+        if self._cluster:  # their keys lie on many nodes
+            return {user_id: self.near(user_id) for user_id in user_ids}
+        keys = [tagged("near", user_id) for user_id in user_ids]
+        found = self._without(lambda: self.client(USER_DATA.db).mget(keys)) or [None] * len(keys)
+        return {
+            user_id: self._decoded(value, list[str]) or []
+            for user_id, value in zip(user_ids, found, strict=True)
+        }
 
     def store_near(self, user_id: str, track_ids: Sequence[str]) -> None:
         """Keep what Spotify recommends, as long as its answers."""
@@ -436,6 +478,21 @@ class Cache:
 
     def _run(self, script: Script, db: int, key: str, args: list[bytes | str | int]) -> Any:
         return self._without(lambda: script(keys=[key], args=args, client=self.client(db)))
+
+    def _run_all(self, script: Script, db: int, calls: Sequence[Call]) -> None:
+        """Run a script for many keys, in one round trip where they lie on one server."""
+        if self._cluster or len(calls) == 1:
+            for key, args in calls:
+                self._run(script, db, key, args)
+            return
+
+        def run() -> None:
+            with self.client(db).pipeline(transaction=False) as pipeline:
+                for key, args in calls:
+                    script(keys=[key], args=args, client=pipeline)
+                pipeline.execute()
+
+        self._without(run)
 
     def close(self) -> None:
         """Let the connections go."""

@@ -75,6 +75,7 @@ class NamedCache:
         self._now = now
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
+        self._not_shown: Counter[str] = Counter()
         self._counters = {r: CACHE.labels(kind.name, r) for r in ("hit", "rerank", "miss")}
 
     def get(self, key: str) -> bytes | None:
@@ -110,9 +111,16 @@ class NamedCache:
 
     def count(self, result: Result) -> None:
         """Count one look-up."""
-        self._counters[result].inc()
         with self._lock:
             self._counts[result] += 1
+            self._not_shown[result] += 1
+
+    def tell_metrics(self) -> None:
+        """Add what was counted here to Prometheus's counters: see `serving.tally`."""
+        with self._lock:
+            told, self._not_shown = self._not_shown, Counter()
+        for result, n in told.items():
+            self._counters[result].inc(n)
 
     def tell_counts(self) -> None:
         """Add what was counted here to what all workers counted; Redis away: at the next time."""

@@ -54,6 +54,11 @@ class RankingSettings:
     min_entropy: float = 0.0
     policy: str = "thompson"
 
+    @property
+    def of_candidates(self) -> tuple[int, bool, bool]:
+        """What candidates depend on."""
+        return self.candidates, self.exclude_heard, self.exclude_shown
+
     @classmethod
     def of(cls, settings: Settings) -> "RankingSettings":
         """Return what the environment says."""
@@ -219,34 +224,39 @@ def _rules(
 def _tracks(
     pool: Pool, ranking: Ranking, weights: Weights, named: NamedCatalogue
 ) -> list[RecommendedTrack]:
-    columns = {key: values.tolist() for key, values in ranking.components.items()}
     # Diversity has a value only where a track was chosen: its average is that of the list.
     average = {
         key: float(pool.components.get(key, values).mean()) if len(values) else 0.0
         for key, values in ranking.components.items()
     }
-    tracks = []
-    for at, place in enumerate(ranking.place.tolist()):
-        row = int(pool.rows[place])
-        components = {key: values[at] for key, values in columns.items()}
-        rl_adjustment = float(ranking.rl_adjustment[at])
-        propensity = float(ranking.propensity[at])
-        drawn = propensity < 1.0
-        tracks.append(
-            RecommendedTrack(
-                rank=at + 1,
-                track_id=named.catalogue.id_of(row),
-                track_name=named.names[row],
-                artist_name=named.artists[row],
-                genre=named.genre_of(row),
-                score=float(ranking.score[at]),
-                components=components,
-                rl_adjustment=rl_adjustment,
-                propensity=propensity,
-                source=pools.SOURCES[pool.sources[place]].value,
-                explanation=EXPLORED
-                if drawn
-                else explain(components, average, weights, rl_adjustment),
-            )
+    rows = pool.rows[ranking.place].tolist()
+    explanations = explain(ranking.components, average, weights, ranking.rl_adjustment)
+    columns = [values.tolist() for values in ranking.components.values()]
+    of_track = zip(
+        rows,
+        pool.sources[ranking.place].tolist(),
+        ranking.score.tolist(),
+        zip(*columns, strict=True),
+        ranking.rl_adjustment.tolist(),
+        ranking.propensity.tolist(),
+        explanations,
+        strict=True,
+    )
+    return [
+        RecommendedTrack(
+            rank=rank,
+            track_id=named.catalogue.id_of(row),
+            track_name=named.names[row],
+            artist_name=named.artists[row],
+            genre=named.genre_of(row),
+            score=score,
+            components=dict(zip(ranking.components, values, strict=True)),
+            rl_adjustment=rl_adjustment,
+            propensity=propensity,
+            source=pools.SOURCES[source].value,
+            explanation=explanation if propensity >= 1.0 else EXPLORED,
         )
-    return tracks
+        for rank, (row, source, score, values, rl_adjustment, propensity, explanation) in enumerate(
+            of_track, start=1
+        )
+    ]

@@ -51,7 +51,7 @@ class Listing:
         if found is None or self._app.may_hold_outdated_lists:
             return None
         packed = lists.unpack(found)
-        return packed if packed and packed.metadata.expires_at > self._app.now() else None
+        return packed if packed and packed.expires_at > self._app.now().timestamp() else None
 
     async def with_reserves(self, user_id: str, shown: PackedList, field: str) -> PackedList:
         """Return a list from the first cache with its reserves: one more round trip."""

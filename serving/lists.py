@@ -1,6 +1,7 @@
 """A list between its computation and the wire: kept with its reserves, cut to what a call wants."""
 
 import time
+from itertools import accumulate
 from uuid import UUID
 
 import msgspec
@@ -23,56 +24,104 @@ class KeptList(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class PackedList(msgspec.Struct, array_like=True, frozen=True):
-    """A list on its way: what cutting it needs apart, the tracks as the JSON that callers get.
+    """A list on its way, ready for the wire: an answer is its bytes with a few words between.
 
-    A cached list is answered without building its tracks again: their bytes are joined.
+    Attributes
+    ----------
+    expires_at
+        Seconds since the epoch.
+    ids
+        Of the tracks, joined by NUL, which no id holds.
+    tracks, ends
+        The tracks as the JSON that callers get, joined by commas, and where each one ends.
+    said
+        The answer's JSON around what differs from call to call: listener, tracks and their number,
+        then `PER_CALL` of the metadata.
+    degraded
+        What the list was made without.
     """
 
     recommendation_id: UUID
-    track_ids: list[str]
-    tracks: list[bytes]
-    metadata: ListMetadata
+    expires_at: float
+    ids: str
+    tracks: bytes
+    ends: list[int]
+    said: tuple[bytes, bytes, bytes, bytes, bytes]
+    degraded: list[str]
 
     @classmethod
     def of(cls, kept: KeptList) -> "PackedList":
         """Return a computed list as it travels."""
+        tracks = [msgspec.json.encode(track) for track in kept.tracks]
         return cls(
             kept.recommendation_id,
-            [track.track_id for track in kept.tracks],
-            [msgspec.json.encode(track) for track in kept.tracks],
-            kept.metadata,
+            kept.metadata.expires_at.timestamp(),
+            _NUL.join([track.track_id for track in kept.tracks]),
+            b",".join(tracks),
+            _ends(tracks),
+            _around(kept),
+            kept.metadata.degraded,
+        )
+
+    @property
+    def track_ids(self) -> list[str]:
+        """The tracks' ids, best first."""
+        return self.ids.split(_NUL) if self.ids else []
+
+    def begin(self, place: int) -> int:
+        """Return where a track's JSON begins."""
+        return self.ends[place - 1] + 1 if place else 0
+
+    def part(self, first: int, end: int) -> "PackedList":
+        """Return the list with these places alone."""
+        ends = self.ends[first:end]
+        begin = self.begin(first) if ends else 0
+        return msgspec.structs.replace(
+            self,
+            ids=_NUL.join(self.track_ids[first:end]),
+            tracks=self.tracks[begin : ends[-1]] if ends else b"",
+            ends=[one - begin for one in ends],
         )
 
 
-class _Answer(msgspec.Struct, kw_only=True, frozen=True):
-    """RecommendResponse with its tracks encoded already."""
+PER_CALL = ("response_time_ms", "cache", "degraded")
+"""Fields of the metadata that differ from call to call, in their order."""
+_NUL = "\0"
+_CACHES = {cache: msgspec.json.encode(cache) for cache in ("hit", "rerank", "miss")}
 
-    user_id: str
-    recommendation_id: UUID
-    recommendations: msgspec.Raw
-    total_count: int
-    metadata: ListMetadata
-
-
-assert _Answer.__struct_fields__ == RecommendResponse.__struct_fields__  # noqa: S101 - twins
+assert RecommendResponse.__struct_fields__ == (  # noqa: S101 - what `answer` writes
+    "user_id", "recommendation_id", "recommendations", "total_count", "metadata",
+)  # fmt: skip
+assert tuple(f for f in ListMetadata.__struct_fields__ if f in PER_CALL) == PER_CALL  # noqa: S101
 
 _decoder = msgspec.msgpack.Decoder(PackedList)
+
+
+def _ends(tracks: list[bytes]) -> list[int]:
+    return [at + place for place, at in enumerate(accumulate(map(len, tracks)))]
+
+
+def _around(kept: KeptList) -> tuple[bytes, bytes, bytes, bytes, bytes]:
+    opening = (
+        b',"recommendation_id":"%s","recommendations":[' % str(kept.recommendation_id).encode()
+    )
+    pieces, said = [opening], b',"metadata":{'
+    for place, name in enumerate(ListMetadata.__struct_fields__):
+        said += b'%s"%s":' % (b"," if place else b"", name.encode())
+        if name in PER_CALL:
+            pieces.append(said)
+            said = b""
+        else:
+            said += msgspec.json.encode(getattr(kept.metadata, name))
+    first, second, third, fourth = pieces
+    return first, second, third, fourth, said + b"}}"
 
 
 def pack(packed: PackedList) -> tuple[bytes, bytes]:
     """Return a list as a cache holds it: what is shown, and the reserves, which few calls need."""
     return (
-        msgspec.msgpack.encode(_part(packed, 0, LONGEST)),
-        msgspec.msgpack.encode(_part(packed, LONGEST, LONGEST + RESERVES)),
-    )
-
-
-def _part(packed: PackedList, begin: int, end: int) -> PackedList:
-    return PackedList(
-        packed.recommendation_id,
-        packed.track_ids[begin:end],
-        packed.tracks[begin:end],
-        packed.metadata,
+        msgspec.msgpack.encode(packed.part(0, LONGEST)),
+        msgspec.msgpack.encode(packed.part(LONGEST, LONGEST + RESERVES)),
     )
 
 
@@ -80,11 +129,14 @@ def joined(shown: PackedList, reserves: PackedList | None) -> PackedList:
     """Return a list with its reserves, if they are those of this list."""
     if reserves is None or reserves.recommendation_id != shown.recommendation_id:
         return shown
-    return PackedList(
-        shown.recommendation_id,
-        shown.track_ids + reserves.track_ids,
-        shown.tracks + reserves.tracks,
-        shown.metadata,
+    if not shown.ends or not reserves.ends:
+        return shown
+    shift = shown.ends[-1] + 1
+    return msgspec.structs.replace(
+        shown,
+        ids=f"{shown.ids}{_NUL}{reserves.ids}",
+        tracks=b"%s,%s" % (shown.tracks, reserves.tracks),
+        ends=[*shown.ends, *(end + shift for end in reserves.ends)],
     )
 
 
@@ -123,31 +175,38 @@ def answer(
     tracks
         How many there are in it.
     """
-    tracks = packed.tracks[: request.max_results]
+    tracks, n = packed.tracks, min(len(packed.ends), request.max_results)
     if request.exclude_ids:
-        tracks = _without(packed, frozenset(request.exclude_ids), request.max_results)
-    content = msgspec.json.encode(
-        _Answer(
-            user_id=user_id,
-            recommendation_id=packed.recommendation_id,
-            recommendations=msgspec.Raw(b"[" + b",".join(tracks) + b"]"),
-            total_count=len(tracks),
-            metadata=msgspec.structs.replace(
-                packed.metadata,
-                cache=cache,
-                degraded=[*degraded, *packed.metadata.degraded],
-                response_time_ms=round((time.perf_counter() - started) * 1000, 3),
-            ),
+        left = _without(packed, frozenset(request.exclude_ids), request.max_results)
+        tracks, n = b",".join(left), len(left)
+    elif n < len(packed.ends):
+        tracks = tracks[: packed.ends[n - 1]]
+    after_user, after_count, after_time, after_cache, rest = packed.said
+    without = [*degraded, *packed.degraded]
+    content = b"".join(
+        (
+            b'{"user_id":',
+            msgspec.json.encode(user_id),
+            after_user,
+            tracks,
+            b'],"total_count":%d' % n,
+            after_count,
+            b"%.3f" % ((time.perf_counter() - started) * 1000),
+            after_time,
+            _CACHES[cache],
+            after_cache,
+            msgspec.json.encode(without) if without else b"[]",
+            rest,
         )
     )
-    return content, len(tracks)
+    return content, n
 
 
 def _without(packed: PackedList, excluded: frozenset[str], wanted: int) -> list[bytes]:
     places = [at for at, track_id in enumerate(packed.track_ids) if track_id not in excluded]
     tracks = []
     for rank, at in enumerate(places[:wanted], start=1):
-        track = packed.tracks[at]
+        track = packed.tracks[packed.begin(at) : packed.ends[at]]
         if rank != at + 1:
             decoded = msgspec.json.decode(track, type=RecommendedTrack)
             track = msgspec.json.encode(msgspec.structs.replace(decoded, rank=rank))

@@ -6,7 +6,7 @@ never gets here (see api).
 
 import logging
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 import msgspec
@@ -101,7 +101,7 @@ class Recommender:
                 own_sums=q.own,
                 colisten=served.taste,
             )
-            pool, cached = self._pool(user_id, request, served, listener)
+            pool, cached = self._pool(profile, request, served, listener, now)
             kept, computed = build(
                 profile,
                 listener,
@@ -161,9 +161,14 @@ class Recommender:
         return q
 
     def _pool(
-        self, user_id: str, request: RecommendRequest, served: Served, listener: Listener
+        self,
+        profile: Profile,
+        request: RecommendRequest,
+        served: Served,
+        listener: Listener,
+        now: datetime,
     ) -> tuple[Pool, CacheResult]:
-        catalogue = served.catalogue.catalogue
+        catalogue, user_id = served.catalogue.catalogue, profile.user_id
         if request.candidate_ids is not None:
             rows = np.unique(catalogue.rows_of(request.candidate_ids))
             rows = rows[rows >= 0]
@@ -171,23 +176,53 @@ class Recommender:
         key = served.cache_key(request)
         near = self._cache.near(user_id)
         basis = pools.basis(listener, near)
-        if not request.force_refresh and (found := self._cache.pool(user_id, key)):
-            pool = pools.unpack(found, basis)
-            if pool is not None:
-                return pool, "rerank"
-        within = _rows_of_genre(catalogue, request.genre)
-        rows, sources = propose(
-            catalogue,
-            listener,
-            size=self._settings.candidates,
-            within=within,
-            excluded=excluded_rows(listener, self._settings),
-            index=served.index,
-            spotify=_rows_within(catalogue, near, within) if near else None,
+        inputs = pools.inputs(
+            profile, self._settings.of_candidates, near, now.astimezone(UTC).date()
         )
-        pool = pools.judge(catalogue, listener, rows, sources)
-        self._cache.store_pool(user_id, key, pool.pack(basis))
+        if found := self._cache.pool(user_id, key):
+            # Asked to compute anew, what nothing has changed of need not be worked out again.
+            pool = pools.unpack(found, basis, inputs if request.force_refresh else None)
+            if pool is not None:
+                return pool, "miss" if request.force_refresh else "rerank"
+        pool = drawn_pool(served, listener, self._settings, near=near, genre=request.genre)
+        self._cache.store_pool(user_id, key, pool.pack(basis, inputs))
         return pool, "miss"
+
+
+def drawn_pool(
+    served: Served,
+    listener: Listener,
+    settings: RankingSettings,
+    *,
+    near: Sequence[str],
+    genre: str | None = None,
+) -> Pool:
+    """Return the candidates of a listener, judged.
+
+    Parameters
+    ----------
+    near
+        What Spotify recommends to them.
+    genre
+        That all of them are of.
+
+    Raises
+    ------
+    UnknownGenreError
+        It is neither a category nor a genre of the catalogue.
+    """
+    catalogue = served.catalogue.catalogue
+    within = _rows_of_genre(catalogue, genre)
+    rows, sources = propose(
+        catalogue,
+        listener,
+        size=settings.candidates,
+        within=within,
+        excluded=excluded_rows(listener, settings),
+        index=served.index,
+        spotify=_rows_within(catalogue, near, within) if near else None,
+    )
+    return pools.judge(catalogue, listener, rows, sources)
 
 
 def _second_level(

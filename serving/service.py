@@ -5,6 +5,7 @@ BentoML starts the workers, answers /livez, /readyz and /metrics, and packs the 
 """
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import bentoml
@@ -16,19 +17,29 @@ if TYPE_CHECKING:
 
     from serving.application import Application
 
-BENTOML_PATHS = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
+METRICS_PATH = "/metrics"
+BENTOML_PATHS = frozenset({"/livez", "/readyz", "/healthz", METRICS_PATH})
 
 
 class Edge:
-    """The outermost ASGI application of a worker."""
+    """The outermost ASGI application of a worker.
 
-    def __init__(self, bento: ASGIApp, calls: ASGIApp) -> None:
+    Parameters
+    ----------
+    tell
+        Brings Prometheus's counters up to date, before they are read.
+    """
+
+    def __init__(self, bento: ASGIApp, calls: ASGIApp, tell: Callable[[], None]) -> None:
         self._bento = bento
         self._calls = calls
+        self._tell = tell
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand a request to BentoML or to the API."""
         if scope["type"] == "lifespan" or scope.get("path") in BENTOML_PATHS:
+            if scope.get("path") == METRICS_PATH:
+                self._tell()
             await self._bento(scope, receive, send)
         else:
             await self._calls(scope, receive, send)
@@ -70,7 +81,9 @@ class EdgeService(Service):  # type: ignore[misc]
             self.tracing = open_tracing(settings.otel_exporter_otlp_endpoint)
         workers = self.config.get("workers", 1)
         self.application = Application(settings, workers=workers if workers != "cpu_count" else 8)
-        return Edge(super().to_asgi(is_main), api.build(self.application))
+        return Edge(
+            super().to_asgi(is_main), api.build(self.application), self.application.tell_metrics
+        )
 
 
 class Bondhu:

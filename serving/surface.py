@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
-from prometheus_client import Counter, Histogram
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -18,8 +17,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.headers import header
 from serving.logs import new_request_id, request_id
-from serving.metrics import ANSWERS, ERRORS, LATENCY
+from serving.metrics import ANSWERS, ERRORS
 from serving.problems import ServiceProblem, problem_response
+from serving.tally import TALLY
 from serving.tracing import span
 
 REQUEST_ID_HEADER = b"x-request-id"
@@ -94,8 +94,7 @@ class Surface:
         response.raw_headers.extend(state.get("limit_headers", ()))
         response.raw_headers.append((REQUEST_ID_HEADER, identity.encode("latin-1")))
         took = time.perf_counter() - started
-        _latency(template, state.get("cache", "")).observe(took)
-        _answers(template, response.status_code).inc()
+        TALLY.answered(template, state.get("cache", ""), response.status_code, took)
         if log.isEnabledFor(logging.DEBUG):
             log.debug(
                 "Answered %s with %d in %.1f ms",
@@ -122,25 +121,6 @@ def _endpoint(route: Route | None, method: str) -> Endpoint:
             {"Allow": "GET, HEAD" if route.method == "GET" else route.method},
         )
     return route.endpoint
-
-
-_histograms: dict[tuple[str, str], Histogram] = {}
-_counters: dict[tuple[str, int], Counter] = {}
-
-
-def _latency(route: str, cache: str) -> Histogram:
-    # `labels` takes a lock and builds a tuple of strings; the few there are can be kept.
-    found = _histograms.get((route, cache))
-    if found is None:
-        found = _histograms[route, cache] = LATENCY.labels(route, cache)
-    return found
-
-
-def _answers(route: str, status: int) -> Counter:
-    found = _counters.get((route, status))
-    if found is None:
-        found = _counters[route, status] = ANSWERS.labels(route, str(status))
-    return found
 
 
 async def _broken(request: Request, error: Exception) -> Response:

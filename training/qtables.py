@@ -35,9 +35,9 @@ FEEDBACK = "feedback"
 """Tag `fitted_from`: what listeners said of lists."""
 _FACTS = sa.text(
     """
-    SELECT count(*) FILTER (WHERE trainable), count(DISTINCT user_id) FILTER (WHERE trainable),
-           min(received_at) FILTER (WHERE trainable), max(received_at) FILTER (WHERE trainable)
-    FROM music_interactions WHERE received_at < :now
+    SELECT coalesce(sum(rows), 0)::bigint, count(*), min(first), max(last)
+    FROM (SELECT count(*) AS rows, min(received_at) AS first, max(received_at) AS last
+          FROM music_interactions WHERE trainable AND received_at < :now GROUP BY user_id) listeners
     """
 )
 _REFUSED = sa.text(
@@ -108,11 +108,16 @@ def train_qtable(
             " listeners say something, or import interactions"
         )
     parts = read_parts(engine, now=now)
-    table, used = consolidate(engine, now=now, half_life_days=half_life_days, spread=spread)
+    whole = consolidate(
+        engine, now=now, half_life_days=half_life_days, fold=TEST_FOLD, spread=spread
+    )
+    table = whole.table
     champion = registry.champion(QTABLE)
     baseline = _baseline(engine, registry, champion, spread) if champion else QTable()
-    gain, tested = gain_of(engine, baseline, now=now, half_life_days=half_life_days, spread=spread)
-    curve = learning_curve(engine, first, now=now, half_life_days=half_life_days, rows=rows)
+    gain, tested = gain_of(engine, baseline, whole.without_fold, now=now)
+    curve = learning_curve(
+        engine, whole, first, now=now, half_life_days=half_life_days, spread=spread
+    )
     seconds = timer() - began
     files = table.to_files()
     digest = sha256(b"".join(files[name] for name in sorted(files)))
@@ -131,7 +136,7 @@ def train_qtable(
             },
             metrics={
                 "rows": float(rows),
-                "rows_used": float(used),
+                "rows_used": float(whole.used),
                 "rows_refused": float(sum(refused.values())),
                 "listeners": float(listeners),
                 "listeners_test": float(tested),
@@ -164,7 +169,7 @@ def train_qtable(
         version=version.number,
         table=table,
         rows=rows,
-        used=used,
+        used=whole.used,
         listeners=listeners,
         gain=gain,
         refused=refused,
@@ -186,13 +191,13 @@ def _baseline(engine: sa.Engine, registry: "Registry", champion: Version, spread
         engine,
         now=datetime.fromisoformat(params["now"]),
         half_life_days=float(params["half_life_days"]),
-        without_fold=TEST_FOLD,
+        fold=TEST_FOLD,
         spread=spread,
-    )[0]
+    ).without_fold
 
 
 def _figures(table: QTable, curve: Mapping[int, Interval]) -> dict[str, bytes]:
-    figures = {"qtable.png": qtable_figure(table.sums)}
+    figures = {"qtable.png": qtable_figure(table.columns)}
     if curve:
         figures["learning_curve.png"] = learning_curve_figure(
             curve, of="verdicts", measured="squared error on new listeners"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from features import interactions
 from features.assessments import save_assessment
 from features.interactions import Interaction, QState
-from features.listeners import Profile, load_profile, load_profile_as_of
+from features.listeners import Profile, load_profile, load_profile_as_of, load_profiles
 from features.users import ensure_user
 from recommender.questionnaires import Assessment
 
@@ -159,3 +159,32 @@ def test_a_listener_made_by_another_worker_a_moment_later_is_there(music: sa.Eng
         assert profile is not None
         assert profile.account_age_days == 0
         assert load_profile_as_of(connection, "newcomer", before) is None
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lives=st.lists(st.tuples(PLAYS, SAID, ASSESSED, COUNTS), min_size=2, max_size=3))
+def test_many_at_once_are_what_each_is_alone(
+    music: sa.Engine,
+    lives: list[
+        tuple[
+            list[tuple[int, int]],
+            list[tuple[int, int, str]],
+            list[tuple[int, int]],
+            list[tuple[int, int]],
+        ]
+    ],
+) -> None:
+    now = at(402)
+    with music.begin() as connection:
+        names = [uuid.uuid4().hex for _ in lives]
+        for name, life in zip(names, lives, strict=True):
+            live(connection, name, *life)
+        together = load_profiles(connection, [*names, "nobody"], now=now)
+        assert together == {name: load_profile(connection, name, now=now) for name in names}
+        q = interactions.q_states(connection, names)
+        assert q == {name: interactions.q_state(connection, name) for name in names}
+        for name, (_, said, _, _) in zip(names, lives, strict=True):
+            kept = interactions.q_state_as_of(connection, name, now)
+            assert (kept.table, kept.own) == (q[name].table, q[name].own)
+            assert q[name].episode == len(said)
+        connection.rollback()

@@ -50,6 +50,7 @@ async def test_an_unknown_path_never_becomes_a_label(settings: Settings) -> None
     async with opened(settings) as client:
         answers = [await client.post(f"/v1/{word}") for word in ("nowhere", "%2e%2e/etc", "a/b")]
         wrong = await client.get("/v1/recommend")
+        client.application.tell_metrics()
     assert [answer.status_code for answer in answers] == [404] * 3
     assert (wrong.status_code, wrong.headers["Allow"]) == (405, "POST")
     assert figure("bondhu_answers_total", route="other", status="404") == before + 3

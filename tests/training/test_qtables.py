@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from features.rights import delete_rows
 from recommender import pooled
 from recommender.qtable import QTable, burst_bound
-from training.data.consolidation import consolidate
+from training.data.consolidation import TEST_SHARE, consolidate
 from training.errors import NothingTrainableError, TrainingError
 from training.evaluation.intervals import Interval
 from training.qtable_flavour import KIND, QTABLE
@@ -84,7 +84,8 @@ def drawn(seed: int = 1, n: int = 400) -> list[Event]:
 def test_it_equals_central_training(engine: sa.Engine) -> None:
     events = drawn()
     write(engine, events)
-    table, used = consolidate(engine, now=NOW)
+    found = consolidate(engine, now=NOW)
+    table, used = found.table, found.used
     central = QTable.of([(s, at.timestamp() / 86_400, r) for _, s, r, at in events])
     assert used == len(events)
     assert table.sums.keys() == central.sums.keys()
@@ -97,16 +98,41 @@ def test_it_equals_central_training(engine: sa.Engine) -> None:
     )
 
 
+def test_the_second_table_is_that_of_a_log_without_the_fold(engine: sa.Engine) -> None:
+    events = drawn()
+    write(engine, events)
+    found = consolidate(engine, now=NOW, fold=2)
+    with engine.connect() as connection:
+        apart = set(
+            connection.scalars(
+                sa.text(
+                    "SELECT user_id FROM users WHERE (hashtext(user_id) & 2147483647) % :folds = 2"
+                ),
+                {"folds": TEST_SHARE},
+            )
+        )
+    kept = [event for event in events if event[0] not in apart]
+    assert 0 < len(kept) < len(events)
+    assert (found.used, found.used_without) == (len(events), len(kept))
+    with engine.begin() as connection:
+        for user in apart:
+            delete_rows(connection, user)
+    alone = consolidate(engine, now=NOW, fold=2)
+    assert alone.without_fold.to_files() == found.without_fold.to_files()
+    assert alone.table.to_files() == found.without_fold.to_files()
+
+
 def test_a_burst_moves_a_state_no_further_than_stated(engine: sa.Engine) -> None:
     today = [(f"u{i}", STATES[0], -0.4, NOW - timedelta(hours=20)) for i in range(60)]
     write(engine, today)
-    before, _ = consolidate(engine, now=NOW)
+    before = consolidate(engine, now=NOW).table
     burst = NOW - timedelta(hours=19)
     write(
         engine,
         [("troll", STATES[0], 2.2, burst + timedelta(milliseconds=6 * i)) for i in range(10_000)],
     )
-    after, used = consolidate(engine, now=NOW)
+    found = consolidate(engine, now=NOW)
+    after, used = found.table, found.used
     assert used == 60 + pooled.VISITS_PER_DAY
     moved = abs(after.believed([STATES[0]])[0][0] - before.believed([STATES[0]])[0][0])
     assert 0 < moved <= burst_bound(60.0)
@@ -144,12 +170,12 @@ def test_after_a_deletion_the_table_is_that_of_a_log_without_the_listener(
     events = drawn()
     gone = "u7"
     write(engine, [event for event in events if event[0] != gone])
-    without, _ = consolidate(engine, now=NOW)
+    without = consolidate(engine, now=NOW).table
     write(engine, [event for event in events if event[0] == gone])
-    whole, _ = consolidate(engine, now=NOW)
+    whole = consolidate(engine, now=NOW).table
     with engine.begin() as connection:
         deleted = delete_rows(connection, gone)
-    after, _ = consolidate(engine, now=NOW)
+    after = consolidate(engine, now=NOW).table
     assert deleted["music_interactions"] > 5
     assert whole.to_files() != without.to_files()
     assert after.to_files() == without.to_files()

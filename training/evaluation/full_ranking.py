@@ -7,7 +7,7 @@ chosen; a test holds the two together.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -18,11 +18,10 @@ from recommender.diversity import NEW_IN_LIST, UNLIKENESS
 from recommender.listener import Listener
 from recommender.ranking import ARTIST_CAP
 from recommender.scoring import Weights
-from recommender.taste import ColistenIn, Described
 from recommender.tracks import Catalogue, IndexArray, Tracks
 
 LIMIT = 50
-HISTORY, COLISTEN = "history", "colisten"
+HISTORY = "history"
 
 
 @dataclass(frozen=True)
@@ -30,12 +29,11 @@ class FullRanking:
     """Every track that stands for its recording, ready to be ranked for anybody."""
 
     tracks: Tracks
-    _described: dict[int, tuple[ColistenIn, Described]] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(cls, catalogue: Catalogue) -> "FullRanking":
         """Return the ranking of a catalogue."""
-        return cls(catalogue.tracks.take(catalogue.canonical))
+        return cls(catalogue.canonical_tracks)
 
     def components(
         self, listener: Listener, keys: Collection[str] = tuple(STATIC)
@@ -45,11 +43,7 @@ class FullRanking:
         history is a sum over all that was heard: where no feature is missing, the sum over unit
         rows is taken before the product with each track, equal but for rounding (float32's 1e-7).
         """
-        ours = {HISTORY, COLISTEN} if listener.taste is not None else {HISTORY}
-        parts = {key: STATIC[key](listener, self.tracks) for key in keys if key not in ours}
-        if COLISTEN in ours.intersection(keys) and listener.taste is not None:
-            described = self._described_by(listener.taste.joined)
-            parts[COLISTEN] = listener.taste.worth(self.tracks, described)
+        parts = {key: STATIC[key](listener, self.tracks) for key in keys if key != HISTORY}
         if HISTORY in keys:
             heard, weight = _unit(listener.history_audio), listener.history_weight
             if self.unit is None or heard is None or not weight.sum() > 0:
@@ -115,13 +109,6 @@ class FullRanking:
                 return np.flatnonzero(base >= reach - 1e-12)
             size *= 4
         return np.flatnonzero(base > -np.inf)
-
-    def _described_by(self, joined: ColistenIn) -> Described:
-        """Return what a co-listening model says of the tracks by themselves; kept for the next."""
-        kept = self._described.get(id(joined))
-        if kept is None:  # the model is kept too, so that its id stays its own
-            kept = self._described[id(joined)] = joined, joined.described(self.tracks)
-        return kept[1]
 
     @cached_property
     def unit(self) -> FloatArray | None:

@@ -1,6 +1,6 @@
 """What a Q-table is worth: how well it foresees what listeners say whom it has not seen."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 import numpy as np
@@ -8,15 +8,15 @@ import sqlalchemy as sa
 
 from features.spreading import Spread, in_this_process
 from recommender.audio import FloatArray
-from recommender.qtable import QTable
-from training.data.consolidation import TEST_SHARE, consolidate
+from recommender.qtable import QTable, category
+from training.data.consolidation import TEST_SHARE, Consolidated, consolidate
 from training.evaluation.intervals import Interval, bootstrap
 
 TEST_EVENTS = 20
 """First feedbacks of a listener that are predicted."""
 TEST_FOLD = 0
-SHARES = (0.25, 0.5, 1.0)
-"""Of the log's time, for the learning curve."""
+SHARES = (0.25, 0.5)
+"""Of the log's time, for the learning curve, beside all of it."""
 MOST_FOR_CURVE = 500_000
 SEED = 7
 """Of the intervals; a table itself has no chance in it."""
@@ -32,21 +32,15 @@ _TESTED = sa.text(
 
 
 def gain_of(
-    engine: sa.Engine,
-    baseline: QTable,
-    *,
-    now: datetime,
-    half_life_days: float,
-    spread: Spread = in_this_process,
+    engine: sa.Engine, baseline: QTable, table: QTable, *, now: datetime
 ) -> tuple[Interval, int]:
-    """Return by how much new listeners' rewards are foreseen better, and how many there were."""
-    table, _ = consolidate(
-        engine,
-        now=now,
-        half_life_days=half_life_days,
-        without_fold=TEST_FOLD,
-        spread=spread,
-    )
+    """Return by how much new listeners' rewards are foreseen better, and how many there were.
+
+    Parameters
+    ----------
+    baseline, table
+        Neither has seen the fold `TEST_FOLD`.
+    """
     logs = _tested(engine, now)
     if not logs:
         return Interval(0.0, 0.0, 0.0), 0
@@ -65,23 +59,42 @@ def _tested(engine: sa.Engine, now: datetime) -> list[list[tuple[str, float]]]:
 
 
 def learning_curve(
-    engine: sa.Engine, first: datetime, *, now: datetime, half_life_days: float, rows: int
+    engine: sa.Engine,
+    whole: Consolidated,
+    first: datetime,
+    *,
+    now: datetime,
+    half_life_days: float,
+    spread: Spread = in_this_process,
 ) -> dict[int, Interval]:
     """Return rows used -> squared error on new listeners, of the log as it was ever later.
 
     Empty for a log of over half a million rows, where each point would cost seconds.
+
+    Parameters
+    ----------
+    whole
+        What the log came to at `now`, the last point.
+    first
+        When the log began.
     """
     logs = _tested(engine, now)
-    if rows > MOST_FOR_CURVE or not logs:
+    if whole.used > MOST_FOR_CURVE or not logs:
         return {}
-    curve = {}
-    for share in SHARES:
-        moment = first + share * (now - first)
-        table, used = consolidate(
-            engine, now=moment, half_life_days=half_life_days, without_fold=TEST_FOLD
+    points = [
+        consolidate(
+            engine,
+            now=first + share * (now - first),
+            half_life_days=half_life_days,
+            fold=TEST_FOLD,
+            spread=spread,
         )
-        curve[used] = bootstrap(squared_errors(table, logs), seed=SEED)
-    return curve
+        for share in SHARES
+    ]
+    return {
+        point.used_without: bootstrap(squared_errors(point.without_fold, logs), seed=SEED)
+        for point in [*points, whole]
+    }
 
 
 def squared_errors(table: QTable, logs: Iterable[list[tuple[str, float]]]) -> FloatArray:
@@ -94,14 +107,27 @@ def squared_errors(table: QTable, logs: Iterable[list[tuple[str, float]]]) -> Fl
     >>> squared_errors(QTable(), [[("genre_folk", 1.0), ("genre_folk", 1.0)]]).round(5)
     array([0.86125])
     """
-    errors = []
+    logs = list(logs)
+    asked = [state for log in logs for state, _ in log]
+    before = np.array(list(_before(logs))).reshape(-1, 2, 2)
+    foreseen = table.with_own(asked, before[:, 0], before[:, 1])[0]
+    said = np.array([reward for log in logs for _, reward in log])
+    begins = np.cumsum([0, *map(len, logs)])[:-1]
+    squares: FloatArray = np.add.reduceat((said - foreseen) ** 2, begins) if logs else said
+    return squares / [len(log) for log in logs]
+
+
+def _before(
+    logs: Iterable[list[tuple[str, float]]],
+) -> Iterator[tuple[tuple[float, float], tuple[float, float]]]:
+    """Yield per verdict the number and sum of those before it, on its state and its category."""
+    nothing = (0.0, 0.0)
     for log in logs:
         own: dict[str, tuple[float, float]] = {}
-        error = 0.0
+        of_category: dict[str, tuple[float, float]] = {}
         for state, reward in log:
-            foreseen = float(table.believed([state], own)[0][0])
-            error += (reward - foreseen) ** 2
-            weight, sum_ = own.get(state, (0.0, 0.0))
-            own[state] = (weight + 1.0, sum_ + reward)
-        errors.append(error / len(log))
-    return np.array(errors)
+            kind = category(state)
+            mine, others = own.get(state, nothing), of_category.get(kind, nothing)
+            yield mine, others
+            own[state] = (mine[0] + 1.0, mine[1] + reward)
+            of_category[kind] = (others[0] + 1.0, others[1] + reward)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from recommender.audio import FloatArray
 from recommender.pooled import Sums
+from recommender.state_sums import StateSums
 from training.figures.png import png_of
 
 BANDS = ("low", "med", "high")
@@ -29,27 +30,37 @@ def cells_of(sums: Mapping[str, Sums]) -> tuple[list[str], list[str], FloatArray
     >>> cells_of({"energy_low|genre_folk": low, "energy_high|genre_folk": high})
     (['folk'], ['energy_low', 'energy_med', 'energy_high'], array([[0.5, nan, 1. ]]))
     """
+    table = StateSums.from_mapping(sums)
     weights: dict[tuple[str, str], float] = {}
     rewards: dict[tuple[str, str], float] = {}
     dimensions: dict[str, None] = {}
-    categories: dict[str, float] = {}
-    for state in sorted(sums):
-        *halves, genre = state.split("|")
-        category = genre.removeprefix(f"{GENRE}_")
-        categories[category] = categories.get(category, 0.0) + sums[state].weight
-        for half in halves:
-            dimension, _, band = half.rpartition("_")
-            dimensions.setdefault(dimension)
-            key = (category, f"{dimension}_{band}")
-            weights[key] = weights.get(key, 0.0) + sums[state].weight
-            rewards[key] = rewards.get(key, 0.0) + sums[state].reward
+    # Bands are read once from each name, however many states have it.
+    bands_of_rests = [rest.rpartition("|")[0] for rest in table.rests]  # without the category
+    for names, place in ((table.halves, table.half), (bands_of_rests, table.rest)):
+        number = max(1, len(table.categories))
+        pairs, row = np.unique(place * number + table.category, return_inverse=True)
+        weight, reward = (np.bincount(row, table.totals[:, column]).tolist() for column in (0, 1))
+        for at, pair in enumerate(pairs.tolist()):
+            category = table.categories[pair % number]
+            for band in filter(None, names[pair // number].split("|")):
+                dimensions.setdefault(band.rpartition("_")[0])
+                key = (category, band)
+                weights[key] = weights.get(key, 0.0) + weight[at]
+                rewards[key] = rewards.get(key, 0.0) + reward[at]
+    categories = dict(
+        zip(
+            table.categories,
+            np.bincount(table.category, table.totals[:, 0], len(table.categories)).tolist(),
+            strict=True,
+        )
+    )
     rows = sorted(categories, key=lambda name: (-categories[name], name))
     columns = [f"{dimension}_{band}" for dimension in dimensions for band in BANDS]
     cells = np.full((len(rows), len(columns)), np.nan)
-    for i, row in enumerate(rows):
+    for i, name in enumerate(rows):
         for j, column in enumerate(columns):
-            if weights.get((row, column), 0.0) > 0:
-                cells[i, j] = rewards[row, column] / weights[row, column]
+            if weights.get((name, column), 0.0) > 0:
+                cells[i, j] = rewards[name, column] / weights[name, column]
     return rows, columns, cells
 
 

@@ -86,7 +86,7 @@ def rebuild_qtable(engine: sa.Engine, run: StoredRun) -> Rebuilt:
     half_life = float(run.params["half_life_days"])
 
     def fit_again() -> Files:
-        return consolidate(engine, now=now, half_life_days=half_life)[0].to_files()
+        return consolidate(engine, now=now, half_life_days=half_life).table.to_files()
 
     return Rebuilt(read_parts(engine, now=now), fit_again)
 
