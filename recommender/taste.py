@@ -57,7 +57,8 @@ class ColistenIn:
     @cached_property
     def artists_here(self) -> Items:
         """Those artists, together in memory: what every listener's history is multiplied with."""
-        return self.model.artists.items.take(self.here)
+        items = self.model.artists.items
+        return items if len(self.here) == len(items.rarity) else items.take(self.here)
 
     def warm(self) -> None:
         """Work out what every listener needs, so that no first caller waits for it."""
