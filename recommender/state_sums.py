@@ -49,12 +49,18 @@ class StateSums(Mapping[str, Sums]):
         """Return n states with their (n, 3) sums; what stands twice adds up in the order given."""
         halves: dict[str, int] = {}
         rests: dict[str, int] = {}
-        codes = np.empty((len(states), 2), dtype=np.int64)
-        for at, state in enumerate(states):
+        half_at, rest_at = [], []
+        for state in states:
             half, rest = halves_of(state)
-            codes[at, 0] = halves.setdefault(half, len(halves))
-            codes[at, 1] = rests.setdefault(rest, len(rests))
-        return _summed(list(halves), list(rests), codes[:, 0], codes[:, 1], values)
+            half_at.append(halves.setdefault(half, len(halves)))
+            rest_at.append(rests.setdefault(rest, len(rests)))
+        return _summed(
+            list(halves),
+            list(rests),
+            np.array(half_at, dtype=np.int64),
+            np.array(rest_at, dtype=np.int64),
+            values,
+        )
 
     @classmethod
     def from_mapping(cls, sums: Mapping[str, Sums]) -> "StateSums":
@@ -136,18 +142,13 @@ class StateSums(Mapping[str, Sums]):
         [[-1, -1], [0, -1], [0, -1]]
         """
         halves, rests, categories = self._place_of
-        found = np.empty((3, len(states)), dtype=np.int64)
-        for at, state in enumerate(states):
-            half, rest = halves_of(state)
-            place = rests.get(rest, -1)
-            found[:, at] = (
-                halves.get(half, -1),
-                place,
-                self.category_of_rest[place]
-                if place >= 0
-                else categories.get(category_of(rest), -1),
-            )
-        half_at, rest_at, category_at = found
+        parts = [halves_of(state) for state in states]
+        half_at = np.array([halves.get(half, -1) for half, _ in parts], dtype=np.int64)
+        rest_at = np.array([rests.get(rest, -1) for _, rest in parts], dtype=np.int64)
+        category_at = np.full(len(states), -1)
+        category_at[rest_at >= 0] = self.category_of_rest[rest_at[rest_at >= 0]]
+        for at in np.flatnonzero(rest_at < 0).tolist():
+            category_at[at] = categories.get(category_of(parts[at][1]), -1)
         wanted = half_at * len(self.rests) + rest_at
         row = np.minimum(np.searchsorted(self.pairs, wanted), max(0, len(self.pairs) - 1))
         known = (half_at >= 0) & (rest_at >= 0)

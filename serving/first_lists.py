@@ -55,6 +55,8 @@ class FirstLists:
 
     def compute(self, asked: Sequence[Asked]) -> None:
         """Compute a list of each; listeners who do not exist get none."""
+        if not asked:
+            return
         now = self._now()
         users = [one.user_id for one in asked]
         with self._engine.begin() as connection:
