@@ -34,12 +34,10 @@ _AUDIO = ", ".join(f"a.{f}" for f in FEATURES)
 class _Queries:
     """The questions behind a profile."""
 
-    who: sa.TextClause
-    personality: sa.TextClause
+    facts: sa.TextClause
     top_tracks: sa.TextClause
     liked: sa.TextClause
     top_artists: sa.TextClause
-    known: sa.TextClause
 
 
 def _queries(
@@ -47,16 +45,42 @@ def _queries(
 ) -> _Queries:
     """Return the questions; `plays`, `said` and `counts` say which rows there are."""
     return _Queries(
-        who=sa.text(
+        facts=sa.text(
             f"""
-            SELECT u.created_at, (SELECT min(played_at) FROM plays
-                                  WHERE user_id = u.user_id AND {plays}),
-                   (SELECT count(DISTINCT artist_key) FROM artist_plays
-                    WHERE user_id = u.user_id AND {counts})
-            FROM users u WHERE u.user_id = :user_id
+            WITH said AS (
+                SELECT DISTINCT track_id, feedback_type FROM music_interactions
+                WHERE user_id = :user_id AND {said}
+            ), heard AS (
+                {heard}
+                UNION ALL
+                SELECT DISTINCT track_id, 1 FROM said WHERE feedback_type = ANY(:positive)
+            ), artists AS (
+                SELECT artist_key, sum(n)::bigint AS n
+                FROM (SELECT artist_key, n FROM tracks JOIN heard USING (track_id)
+                      UNION ALL SELECT artist_key, play_count FROM artist_plays
+                      WHERE user_id = :user_id AND {counts}) parts
+                GROUP BY artist_key
+            )
+            SELECT
+                u.created_at,
+                (SELECT min(played_at) FROM plays
+                 WHERE user_id = u.user_id AND {plays}) AS first_played_at,
+                (SELECT count(DISTINCT artist_key) FROM artist_plays
+                 WHERE user_id = u.user_id AND {counts}) AS undated_artists,
+                ARRAY(SELECT DISTINCT track_id FROM heard ORDER BY 1) AS heard,
+                ARRAY(SELECT artist_key FROM artists ORDER BY artist_key) AS artists,
+                ARRAY(SELECT n FROM artists ORDER BY artist_key) AS plays,
+                ARRAY(SELECT track_id FROM said WHERE feedback_type = 'dislike' ORDER BY 1)
+                    AS disliked,
+                ARRAY(SELECT DISTINCT track_id FROM music_recommendations
+                      WHERE :with_shown AND user_id = :user_id AND created_at < :now
+                        AND created_at > :now - make_interval(days => :shown_days) ORDER BY 1)
+                    AS shown,
+                {", ".join(f"p.{trait}" for trait in TRAITS)}, p.assessment_confidence,
+                p.assessment_method
+            FROM users u LEFT JOIN ({personality}) p ON true WHERE u.user_id = :user_id
             """  # noqa: S608 - constants of this module
         ),
-        personality=sa.text(personality),
         top_tracks=sa.text(top_tracks),
         liked=sa.text(
             f"""
@@ -77,32 +101,6 @@ def _queries(
                   GROUP BY artist_key ORDER BY n DESC, artist_key LIMIT {HISTORY_ARTISTS}) p
             LEFT JOIN artist_audio_features a USING (artist_key)
             ORDER BY p.n DESC, p.artist_key
-            """  # noqa: S608 - constants of this module
-        ),
-        known=sa.text(
-            f"""
-            WITH said AS (
-                SELECT DISTINCT track_id, feedback_type FROM music_interactions
-                WHERE user_id = :user_id AND {said}
-            ), heard AS (
-                {heard}
-                UNION ALL
-                SELECT DISTINCT track_id, 1 FROM said WHERE feedback_type = ANY(:positive)
-            ), artists AS (
-                SELECT artist_key, sum(n)::bigint AS n
-                FROM (SELECT artist_key, n FROM tracks JOIN heard USING (track_id)
-                      UNION ALL SELECT artist_key, play_count FROM artist_plays
-                      WHERE user_id = :user_id AND {counts}) parts
-                GROUP BY artist_key
-            )
-            SELECT
-                ARRAY(SELECT DISTINCT track_id FROM heard ORDER BY 1),
-                ARRAY(SELECT artist_key FROM artists ORDER BY artist_key),
-                ARRAY(SELECT n FROM artists ORDER BY artist_key),
-                ARRAY(SELECT track_id FROM said WHERE feedback_type = 'dislike' ORDER BY 1),
-                ARRAY(SELECT DISTINCT track_id FROM music_recommendations
-                      WHERE :with_shown AND user_id = :user_id AND created_at < :now
-                        AND created_at > :now - make_interval(days => :shown_days) ORDER BY 1)
             """  # noqa: S608 - constants of this module
         ),
     )
@@ -210,28 +208,36 @@ def _load(
         "with_shown": with_shown,
         "shown_days": SHOWN_DAYS,
     }
-    user = connection.execute(queries.who, asked).one_or_none()
-    if user is None:
+    facts = connection.execute(queries.facts, asked).mappings().one_or_none()
+    if facts is None:
         return None
-    created_at, first_played_at, undated_artists = user
+    created_at, first_played_at = facts["created_at"], facts["first_played_at"]
+    undated_artists, heard = facts["undated_artists"], facts["heard"]
     if created_at > now and first_played_at is None:
         if queries is _AS_OF:
             return None
         created_at = now  # another worker's first call of this listener came in a moment later
-    personality = connection.execute(queries.personality, asked).mappings().one_or_none()
-    history = [
-        Heard(tuple(row[f] for f in FEATURES), row["play_count"], row["played_at"], row["category"])
-        for row in connection.execute(queries.top_tracks, asked).mappings()
-    ]
-    history += [
-        Heard(tuple(audio), count, at, category)
-        for category, count, at, *audio in connection.execute(queries.liked, asked)
-    ]
-    history += [
-        Heard(tuple(audio), count, None, category)
-        for category, count, *audio in connection.execute(queries.top_artists, asked)
-    ]
-    heard, artists, plays, disliked, shown = connection.execute(queries.known, asked).one()
+    history = []
+    if heard:  # plays and likes are among it: without any there is nothing more to ask
+        history += [
+            Heard(
+                tuple(row[f] for f in FEATURES),
+                row["play_count"],
+                row["played_at"],
+                row["category"],
+            )
+            for row in connection.execute(queries.top_tracks, asked).mappings()
+        ]
+        history += [
+            Heard(tuple(audio), count, at, category)
+            for category, count, at, *audio in connection.execute(queries.liked, asked)
+        ]
+    if undated_artists:
+        history += [
+            Heard(tuple(audio), count, None, category)
+            for category, count, *audio in connection.execute(queries.top_artists, asked)
+        ]
+    is_assessed = facts["assessment_method"] is not None
     age = account_age_days(now, created_at, first_played_at)
     return Profile(
         user_id=user_id,
@@ -239,17 +245,15 @@ def _load(
         stage=stage_of(
             age, has_dated_plays=first_played_at is not None, undated_artists=undated_artists
         ),
-        traits={t: personality[t] / 100 for t in TRAITS if personality[t] is not None}
-        if personality
-        else {},
-        confidence=personality["assessment_confidence"] if personality else 0.0,
-        method=personality["assessment_method"] if personality else "default",
+        traits={t: facts[t] / 100 for t in TRAITS if facts[t] is not None},
+        confidence=facts["assessment_confidence"] if is_assessed else 0.0,
+        method=facts["assessment_method"] if is_assessed else "default",
         history=history,
         heard_tracks=heard,
-        heard_artists=artists,
-        artist_plays=plays,
-        disliked_tracks=disliked,
-        shown_tracks=shown,
+        heard_artists=facts["artists"],
+        artist_plays=facts["plays"],
+        disliked_tracks=facts["disliked"],
+        shown_tracks=facts["shown"],
     )
 
 

@@ -19,6 +19,7 @@ from recommender.cold_start import Stage
 from recommender.genres import CATEGORY_SLUGS
 from recommender.listener import Listener
 from recommender.personality import match
+from recommender.taste import ColistenIn
 from recommender.tracks import UNKNOWN_DATE, Catalogue, IndexArray, Tracks
 
 
@@ -72,6 +73,16 @@ TRACKS_PER_ARTIST = 10
 FIT_PROBES = 6
 _AT_ONCE = 4096
 """Tracks compared with a history at a time: what comes of it stays in the processor's cache."""
+
+
+def warm(catalogue: Catalogue, joined: ColistenIn | None = None) -> None:
+    """Work out what is kept where every track is judged, so that no first caller waits for it."""
+    if len(catalogue.canonical) > EXACT:
+        return
+    tracks = catalogue.canonical_tracks
+    _ = tracks.fame, tracks.directions, catalogue.canonical_genre
+    if joined is not None:
+        _ = joined.canonical.powers, joined.place
 
 
 def propose(
@@ -168,8 +179,10 @@ class _Exact:
 
     def __init__(self, catalogue: Catalogue, listener: Listener, pool: IndexArray) -> None:
         self._catalogue, self._listener, self._pool = catalogue, listener, pool
-        everything = pool is catalogue.canonical
-        self._tracks = catalogue.canonical_tracks if everything else catalogue.tracks.take(pool)
+        self._everything = pool is catalogue.canonical
+        self._tracks = (
+            catalogue.canonical_tracks if self._everything else catalogue.tracks.take(pool)
+        )
         self._popularity = self._tracks.fame
 
     def worth(self, source: Source, _: int) -> tuple[IndexArray, FloatArray]:
@@ -194,7 +207,9 @@ class _Exact:
             if len(listener.history_weight):
                 worth = _nearest(listener, tracks) + TIE * popularity
         elif source is Source.GENRE:
-            share = genre_shares(self._catalogue, listener)[self._catalogue.genre[self._pool]]
+            genre = self._catalogue.genre
+            genre = self._catalogue.canonical_genre if self._everything else genre[self._pool]
+            share = genre_shares(self._catalogue, listener)[genre]
             worth = np.where(share > 0, share + popularity, -np.inf)
         else:
             share = _category_shares(listener)[tracks.category]

@@ -180,8 +180,8 @@ class Grain:
         spectral = share**SHARPNESS @ self.spectral_in[at]
         played = np.unique(at)
         turned = (
-            (self.fold_in(at, share), self.factors[played], self._sums[0], 1.0),
-            (spectral, self.spectral_out[played], self._sums[1], SPECTRAL_WEIGHT),
+            (self.fold_in(at, share), self.factors[played], self.sums[0], 1.0),
+            (spectral, self.spectral_out[played], self.sums[1], SPECTRAL_WEIGHT),
         )
         parts, offset = [], 0.0
         for one, theirs, sums, weight in turned:
@@ -191,7 +191,8 @@ class Grain:
         return Direction(parts[0], parts[1], offset)
 
     @cached_property
-    def _sums(self) -> tuple["Sums", "Sums"]:
+    def sums(self) -> tuple["Sums", "Sums"]:
+        """Those of the factors, and of the spectral part."""
         return Sums.of(self.factors), Sums.of(self.spectral_out)
 
     @property

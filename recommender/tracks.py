@@ -135,8 +135,7 @@ class Catalogue:
     def warm(self) -> None:
         """Work out what is kept of the catalogue, so that no first caller waits for it."""
         _ = self.tracks.states, self.is_canonical, self.by_release, self.by_artist
-        _ = self.by_genre, self.by_category, self.canonical_tracks.fame
-        _ = self.canonical_tracks.directions
+        _ = self.by_genre, self.by_category
 
     @cached_property
     def by_artist(self) -> tuple[IndexArray, IndexArray]:
@@ -186,6 +185,11 @@ class Catalogue:
         """(n,) each track's finest genre as a place in `genre_names`, -1 for none."""
         code = {name: place for place, name in enumerate(self.genre_names)}
         return np.array([code[g[0]] if g else -1 for g in self.genres], dtype=np.int64)
+
+    @cached_property
+    def canonical_genre(self) -> IndexArray:
+        """`genre` of the rows of `canonical`."""
+        return self.genre[self.canonical]
 
     @cached_property
     def by_genre(self) -> tuple[IndexArray, IndexArray]:

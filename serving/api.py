@@ -32,7 +32,7 @@ from serving.schemas import (
     RecommendRequest,
     RecommendResponse,
 )
-from serving.spotify import SpotifyCalls
+from serving.spotify_calls import SpotifyCalls
 from serving.surface import Route, surface
 from serving.tally import TALLY
 

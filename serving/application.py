@@ -49,7 +49,7 @@ from serving.schemas import FeedbackResponse
 from serving.served import Served
 from serving.servings import Servings
 from serving.shadow import Shadows
-from serving.spotify import SpotifyHistory
+from serving.spotify_history import SpotifyHistory
 from serving.tally import TALLY
 from serving.turns import Turns
 from serving.versions import Versions

@@ -61,3 +61,5 @@ def open_log(level: str, *, stream: TextIO | None = None) -> None:
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonLines())
     logger.handlers[:] = [handler]
+    # uvicorn words a line for every answer if anybody could hear it; nobody would.
+    logging.getLogger("uvicorn.access").propagate = False

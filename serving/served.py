@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from features.catalogue import NamedCatalogue
+from recommender import candidates
 from recommender.audio_index import AudioIndex
 from recommender.colisten import Colisten
 from recommender.components import KEYS
@@ -53,6 +54,7 @@ class Served:
         taste = None if colisten is None else ColistenIn.of(colisten.model, named.catalogue)
         if taste is not None:
             taste.warm()
+        candidates.warm(named.catalogue, taste)
         version = f"{named.build_id}-{digest.hexdigest()[:8]}"
         index = index_of(named.catalogue, version, indices) if indices else None
         return cls(named, version, scorer, colisten, taste, index, qtable)

@@ -78,6 +78,25 @@ def test_the_order_of_a_history_means_nothing(grain: Grain) -> None:
     np.testing.assert_allclose(grain.scores(names, counts), backwards, atol=1e-4)
 
 
+def test_scores_are_standardised_over_what_was_not_played(grain: Grain) -> None:
+    """By the formula, every item at hand; `direction` knows only sums over them."""
+    names, counts = ["a00", "b01", "a05"], np.array([4.0, 2.0, 9.0])
+    at = grain.places(names)
+    share = (np.log1p(counts) / np.log1p(counts.max())).astype(np.float32)
+    parts = []
+    for linear in (
+        grain.factors.astype(float) @ grain.fold_in(at, share).astype(float),
+        grain.spectral_out.astype(float) @ (share**1.5 @ grain.spectral_in[at]).astype(float),
+    ):
+        rest = np.delete(linear, at)
+        parts.append((linear - rest.mean()) / rest.std())
+    expected = parts[0] + 0.5 * parts[1] + 0.3 * grain.rarity
+    np.testing.assert_allclose(grain.scores(names, counts), expected, atol=1e-4)
+    towards, some = grain.direction(names, counts), np.array([3, 0, 17])
+    assert towards is not None
+    np.testing.assert_allclose(towards.of(grain.items.take(some)), expected[some], atol=1e-4)
+
+
 def test_equal_seed_and_histories_give_equal_bytes(grain: Grain) -> None:
     assert fit_grain(HISTORIES, seed=1).to_files("x") == grain.to_files("x")
 
@@ -144,12 +163,30 @@ def test_every_value_lies_in_its_range_and_batch_equals_scalar(
         assert (together >= 0).all()
         assert (together <= 1).all()
         assert np.isfinite(taste.z(catalogue.tracks)).all()
-        described = joined.described(catalogue.tracks)
-        assert taste.worth(catalogue.tracks, described).tolist() == together.tolist()
+        again = joined.taste(history)
+        assert again is not None
+        np.testing.assert_allclose(again.worth(catalogue.canonical_tracks), together, atol=1e-6)
+        few = catalogue.tracks.take(np.array([7, 3]))  # looked up among all of them
+        np.testing.assert_allclose(again.worth(few), together[[7, 3]], atol=1e-6)
         alone = [
             taste.z(catalogue.tracks.take(np.array([row])))[0] for row in range(len(catalogue))
         ]
         np.testing.assert_allclose(taste.z(catalogue.tracks), alone, atol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [(0, 2), (0, 2, 4, 5, 7, 9, 20)])
+def test_z_is_the_weighted_sum_of_the_reasons(
+    model: Colisten, catalogue: Catalogue, rows: tuple[int, ...]
+) -> None:
+    """Mixes that weigh everything, and each reason alone."""
+    for weights in (np.arange(1.0, 10.0), *np.eye(len(REASONS))):
+        mix = replace(model.by_tracks, weights=weights)
+        joined = ColistenIn.of(replace(model, by_tracks=mix, by_artists=mix), catalogue)
+        taste = joined.taste(listened(catalogue, *rows))
+        assert taste is not None
+        for tracks in (catalogue.tracks, catalogue.canonical_tracks):
+            expected = taste.reasons(tracks) @ weights
+            np.testing.assert_allclose(taste.z(tracks), expected, atol=1e-4)
 
 
 def test_reasons_by_hand(model: Colisten, catalogue: Catalogue) -> None:

@@ -3,6 +3,7 @@
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,8 +14,10 @@ from serving_world import opened, register
 from features import recommendations
 from features.settings import Settings
 from features.users import ensure_user, lock, revise
+from recommender.candidates import propose
 from recommender.cold_start import Stage
 from recommender.scoring import Scorer
+from serving import recommend
 from serving.pools import unpack
 
 pytestmark = pytest.mark.anyio
@@ -82,6 +85,41 @@ async def test_a_pool_of_another_release_is_made_anew(settings: Settings) -> Non
         assert cache.profile("ada", "any") is None
         answer = await client.recommend({"force_refresh": False})
     assert answer["total_count"] == 50
+
+
+async def test_computing_anew_proposes_again_only_what_something_changed(
+    settings: Settings, world: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proposed = []
+
+    def noted(*args: Any, **more: Any) -> Any:
+        proposed.append(1)
+        return propose(*args, **more)
+
+    monkeypatch.setattr(recommend, "propose", noted)
+    async with opened(settings) as client:
+        first = await client.recommend({"force_refresh": True})
+        again = await client.recommend({"force_refresh": True})
+        assert len(proposed) == 1
+        other = await client.recommend({"force_refresh": True, "genre": "trap"})
+        assert len(proposed) == 2
+        await client.say("track-250", "like")
+        await client.recommend()  # ranks what was proposed again
+        assert len(proposed) == 2
+        liked = await client.recommend({"force_refresh": True})
+        assert len(proposed) == 3
+        with world.begin() as connection:  # a play that another program wrote
+            connection.execute(
+                sa.text(
+                    "SELECT upsert_listening_history('ada', 'track-251', now(), 200000, 'export')"
+                )
+            )
+            revise(connection, "ada")
+        await client.recommend({"force_refresh": True})
+        assert len(proposed) == 4
+    assert first["recommendations"] == again["recommendations"]
+    assert first["recommendation_id"] != again["recommendation_id"]
+    assert [one["metadata"]["cache"] for one in (first, again, other, liked)] == ["miss"] * 4
 
 
 async def test_quick_needs_an_event_after_the_list(settings: Settings) -> None:
