@@ -217,8 +217,9 @@ class Application:
         gc.freeze()
         gc.set_threshold(2_000, 25, 1_000)
         _give_memory_back()
-        # A computation must not keep the loop from a cached answer for long.
-        sys.setswitchinterval(0.001)
+        # A computation must not keep the loop from a cached answer for long: it gives way at once
+        # whenever the loop wants to go on, several times for each answer.
+        sys.setswitchinterval(0.0001)
         self._refresher = asyncio.create_task(self._refresh_forever())
         self._refresher.add_done_callback(self._ended)
 

@@ -5,6 +5,7 @@ never gets here (see api).
 """
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
@@ -56,6 +57,9 @@ class Recommender:
         self._samples = samples
         self._now = now
         self._new_id = new_id
+        # Computations of one worker gain nothing from each other's company, and the event loop
+        # would have to wait for each of them: one at a time, while others wait for Postgres.
+        self._one_at_a_time = threading.Lock()
 
     def recommend(
         self,
@@ -93,26 +97,27 @@ class Recommender:
                     return packed, "hit"
             profile = self._profile(connection, user_id, served, stands, now)
             q = self._q_state(connection, user_id, stands)
-            listener = listener_of(
-                profile,
-                served.catalogue.catalogue,
-                now=now,
-                q_table=q.table,
-                own_sums=q.own,
-                colisten=served.taste,
-            )
-            pool, cached = self._pool(profile, request, served, listener, now)
-            kept, computed = build(
-                profile,
-                listener,
-                pool,
-                served,
-                request,
-                settings=self._settings,
-                recommendation_id=self._new_id(),
-                now=now,
-                revision=stands.revision,
-            )
+            with self._one_at_a_time:
+                listener = listener_of(
+                    profile,
+                    served.catalogue.catalogue,
+                    now=now,
+                    q_table=q.table,
+                    own_sums=q.own,
+                    colisten=served.taste,
+                )
+                pool, cached = self._pool(profile, request, served, listener, now)
+                kept, computed = build(
+                    profile,
+                    listener,
+                    pool,
+                    served,
+                    request,
+                    settings=self._settings,
+                    recommendation_id=self._new_id(),
+                    now=now,
+                    revision=stands.revision,
+                )
             recommendations.store_list(connection, msgspec.structs.replace(computed, arm=arm))
         packed = PackedList.of(kept)
         if not by_caller:

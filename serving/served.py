@@ -1,7 +1,7 @@
 """What answers are made with: one catalogue and one set of model versions, swapped as a whole."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -42,12 +42,26 @@ class Served:
         qtable: ServedModel[QTable] | None = None,
         *,
         indices: Path | None = None,
+        before: "Served | None" = None,
     ) -> "Served":
         """Return the versions with the catalogue's name worked out.
 
         Pools in the cache hold rows by number and components by key, so the ids behind the numbers
         and the keys are part of the name.
+
+        Parameters
+        ----------
+        indices
+            The folder of the catalogue's index; None: none is wanted.
+        before
+            What was served until now: what it worked out of the same catalogue is taken over, so
+            that a new scorer does not keep callers waiting for what has not changed.
         """
+        if before is not None and before.catalogue is named:
+            taste = before.taste
+            if (before.colisten and before.colisten.model) is not (colisten and colisten.model):
+                taste = ColistenIn.of(colisten.model, named.catalogue) if colisten else None
+            return replace(before, scorer=scorer, colisten=colisten, qtable=qtable, taste=taste)
         named.catalogue.warm()
         digest = hashlib.sha256(named.catalogue.ids.tobytes())
         digest.update(",".join(KEYS).encode())

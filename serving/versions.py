@@ -44,11 +44,12 @@ Models = Mapping[str, ServedModel[Any]]
 log = logging.getLogger("bondhu.models")
 
 
-def serve(named: NamedCatalogue, models: Models, indices: Path) -> Served:
-    """Return models on a catalogue, whose index is kept in a folder."""
-    return Served.of(
-        named, models["scorer"], models.get("colisten"), models.get("qtable"), indices=indices
-    )
+def serve(
+    named: NamedCatalogue, models: Models, indices: Path, before: Served | None = None
+) -> Served:
+    """Return models on a catalogue, whose index is kept in a folder; see `Served.of`."""
+    scorer, colisten, qtable = models["scorer"], models.get("colisten"), models.get("qtable")
+    return Served.of(named, scorer, colisten, qtable, indices=indices, before=before)
 
 
 class Versions:
@@ -79,6 +80,8 @@ class Versions:
         self._catalogue: NamedCatalogue | None = None
         self._registry_is_away = False
         self._rounds = 0
+        self._latest: Served | None = None
+        """What was made last, for what it worked out of the catalogue."""
         self.refused: dict[str, tuple[int, str]] = {}
         """What was refused and why: 'scorer champion' -> (version, reason)."""
 
@@ -142,10 +145,8 @@ class Versions:
             for name, model in models.items():
                 MODEL_VERSION.labels(name, alias).set(model.version)
         return Lineup(
-            champion=serve(named, champions, self._indices),
-            challenger=(
-                serve(named, champions | challengers, self._indices) if challengers else None
-            ),
+            champion=self._serve(named, champions),
+            challenger=self._serve(named, champions | challengers) if challengers else None,
             share=self._share,
             shadow_share=self._shadow_share,
         )
@@ -200,7 +201,11 @@ class Versions:
         """Ask a version for the golden lists, beside the champions of the other models."""
         others = self._models[CHAMPION] | {name: model}
         if set(MODELS) - OPTIONAL <= set(others):
-            golden.check(serve(named, others, self._indices))
+            golden.check(self._serve(named, others))
+
+    def _serve(self, named: NamedCatalogue, models: Models) -> Served:
+        self._latest = serve(named, models, self._indices, self._latest)
+        return self._latest
 
     def _use_copy(self, name: str, named: NamedCatalogue) -> bool:
         """Serve the last good copy; return whether there is one."""
