@@ -82,10 +82,7 @@ class Basis:
         >>> np.allclose(u, [expected, 0, 0], atol=1e-5)
         True
         """
-        played = share > 0
-        penalty = RIDGE * (played.sum(axis=-1, keepdims=True) + UNOBSERVED * others)
-        diagonal = UNOBSERVED * self.size + penalty.astype(np.float32)
-        wanted = np.where(played, share + np.float32(UNOBSERVED), np.float32(0))
+        diagonal, wanted = self.equations(share, others=others)
         across = mine.swapaxes(-1, -2)
         if mine.shape[-2] >= mine.shape[-1]:
             left = (across * share[..., None, :]) @ mine
@@ -96,10 +93,19 @@ class Basis:
         reached = mine * root[..., None]
         small = (reached / diagonal[..., None, :]) @ reached.swapaxes(-1, -2)
         small += np.eye(mine.shape[-2], dtype=np.float32)
-        right = np.divide(wanted, root, out=np.zeros_like(root), where=played)
+        right = np.divide(wanted, root, out=np.zeros_like(root), where=share > 0)
         solved = (reached.swapaxes(-1, -2) @ np.linalg.solve(small, right[..., None]))[..., 0]
         unscaled: NDArray[np.float32] = solved / diagonal
         return unscaled
+
+    def equations(
+        self, share: NDArray[np.float32], *, others: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return b, (..., k), and l + w, (..., m): 0 in rows that only fill up; see `fold`."""
+        played = share > 0
+        penalty = RIDGE * (played.sum(axis=-1, keepdims=True) + UNOBSERVED * others)
+        diagonal = UNOBSERVED * self.size + penalty.astype(np.float32)
+        return diagonal, np.where(played, share + np.float32(UNOBSERVED), np.float32(0))
 
 
 @dataclass(frozen=True)

@@ -288,6 +288,7 @@ def _choices(
             dataset.catalogue,
             dataset.examples(holdouts, stage, now=now, colisten_for=colisten_for),
             add_relevant=add_relevant,
+            index=dataset.index,
         )
         for stage in Stage
     }

@@ -236,7 +236,9 @@ def read_search_data(
 
     def choices(stage: Stage, of: list[Holdout], *, add_relevant: bool) -> list[Choices]:
         examples = dataset.examples(of, stage, now=now, colisten_for=colisten_for)
-        return list(choices_of(dataset.catalogue, examples, add_relevant=add_relevant))
+        return list(
+            choices_of(dataset.catalogue, examples, add_relevant=add_relevant, index=dataset.index)
+        )
 
     at_stage = {
         stage: [h for h in validates if stage_today(h.history, now) is stage] for stage in Stage

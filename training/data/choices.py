@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommender.audio import FloatArray
+from recommender.audio_index import AudioIndex
 from recommender.candidates import propose
 from recommender.components import STATIC, evaluate
 from recommender.listener import Listener
@@ -63,6 +64,7 @@ def choices_of(
     *,
     size: int = CANDIDATES,
     add_relevant: bool = False,
+    index: AudioIndex | None = None,
 ) -> Iterator[Choices]:
     """Propose and judge candidates for each listener, in the order of the examples.
 
@@ -72,11 +74,13 @@ def choices_of(
     ----------
     add_relevant
         Whether the `PER_ARTIST` most popular tracks of each relevant artist join the candidates.
+    index
+        Of the catalogue, see `Dataset.index`: a large catalogue is searched as the service does.
     """
     known = best_known(catalogue) if add_relevant else np.zeros(len(catalogue), dtype=np.bool_)
 
     def judged(example: Example) -> Choices:
-        proposed, _ = propose(catalogue, example.listener, size=size)
+        proposed, _ = propose(catalogue, example.listener, size=size, index=index)
         added = known & np.isin(catalogue.tracks.artist, example.relevant)
         rows = np.union1d(proposed, np.flatnonzero(added))
         tracks = catalogue.tracks.take(rows)

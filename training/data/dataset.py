@@ -15,6 +15,8 @@ import numpy as np
 import sqlalchemy as sa
 
 from features.listeners import listener_of
+from recommender.audio_index import AudioIndex
+from recommender.candidates import EXACT
 from recommender.cold_start import Stage
 from recommender.listener import Listener
 from recommender.taste import ColistenIn
@@ -87,6 +89,12 @@ class Dataset:
     facts: Facts
     fit: Sequence[Holdout]
     test: Sequence[Holdout]
+
+    @cached_property
+    def index(self) -> AudioIndex | None:
+        """Of the catalogue; None where candidates are found by judging every track, as served."""
+        is_small = len(self.catalogue) <= EXACT
+        return None if is_small else AudioIndex.of(self.catalogue.tracks)
 
     @cached_property
     def parts(self) -> Mapping[str, Part]:

@@ -6,8 +6,9 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.extmath import randomized_svd
 
-from recommender.grain import SHARPNESS, Basis, Factors, Grain
+from recommender.grain import SHARPNESS, Factors, Grain
 from recommender.keys import places, sorted_keys
+from training.fit.alternating import fit_factors
 
 MOST_ITEMS = 20_000
 FEWEST_LISTENERS = 2
@@ -16,10 +17,6 @@ RANK, FACTORS = 256, 128
 SPECTRAL_RIDGE = 10.0
 POPULAR_IN, POPULAR_OUT = 0.25, 0.1
 """Powers of an item's weight in all histories: how far its hits are damped, and lifted again."""
-ITERATIONS = 8
-
-_AT_ONCE = 500_000
-"""Numbers in an array of `_solve`."""
 
 Counts = Mapping[str, float]
 """Item -> how often it was played, > 0."""
@@ -43,7 +40,7 @@ def fit_grain(
 
     The factors minimise sum_u sum_i (x_ui + w) (1 - y_u . y_i)^2 over what was played and
     w (y_u . y_i)^2 over the rest, with a penalty of `RIDGE` x (n_u + w N) |y_u|^2 and the same for
-    items, by alternating least squares.
+    items, by alternating least squares (`alternating`).
 
     The same histories and seed give the same bytes, if the caller pins the threads.
     """
@@ -62,7 +59,7 @@ def fit_grain(
     return Grain(
         keys,
         *_spectral(shares, rank, spectral_ridge, seed),
-        _factors(shares, factors, seed),
+        fit_factors(shares, factors, seed),
         _rarity(shares),
     )
 
@@ -103,37 +100,3 @@ def _rarity(shares: sp.csr_matrix) -> Factors:
     spread = rarity.std()
     result: Factors = ((rarity - rarity.mean()) / (spread if spread > 0 else 1)).astype(np.float32)
     return result
-
-
-def _factors(shares: sp.csr_matrix, size: int, seed: int) -> Factors:
-    rng = np.random.default_rng(seed)
-    listeners, items = shares.shape
-    scale = 0.1 / np.sqrt(size)
-    of_listeners = (scale * rng.standard_normal((listeners, size))).astype(np.float32)
-    of_items: Factors = (scale * rng.standard_normal((items, size))).astype(np.float32)
-    by_item = shares.T.tocsr()
-    for _ in range(ITERATIONS):
-        _solve(shares, of_listeners, of_items)
-        _solve(by_item, of_items, of_listeners)
-    return of_items
-
-
-def _solve(shares: sp.csr_matrix, solved: Factors, given: Factors) -> None:
-    """Set each row of `solved` to its best, the other side given; see `Basis.fold`."""
-    basis = Basis.of(given)
-    turned = given @ basis.turn
-    length = np.diff(shares.indptr)
-    order = np.argsort(length, kind="stable")
-    begin = 0
-    while begin < len(order):
-        # Rows of about the same length, filled up to the longest; as many as stay small.
-        most = max(1, _AT_ONCE // max(1, int(length[order[begin]]) * given.shape[1]))
-        rows = order[begin : begin + most]
-        begin += len(rows)
-        width = int(length[rows[-1]])
-        at = shares.indptr[rows][:, None] + np.arange(width)
-        is_own = np.arange(width) < length[rows][:, None]
-        at = np.where(is_own, at, 0)
-        share = np.where(is_own, shares.data[at], np.float32(0))
-        solved[rows] = basis.fold(turned[shares.indices[at]], share, others=len(given))
-    solved[:] = solved @ basis.turn.T

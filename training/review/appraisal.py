@@ -110,6 +110,7 @@ def appraise(
                 choices_of(
                     dataset.catalogue,
                     dataset.examples(dataset.test, stage, now=now, colisten_for=colisten_for),
+                    index=dataset.index,
                 ),
                 stage,
                 scorer,
