@@ -107,7 +107,7 @@ def open_night(
     *,
     now: Callable[[], datetime],
     say: Say,
-    lock: Lock | None,
+    lock: Lock | None = None,
 ) -> Iterator[Night]:
     """Write down that a night runs, and lend what its steps share."""
     as_of = nights.begin(

@@ -172,7 +172,7 @@ def main(redis_url: str, now: str, *places: str) -> None:
     home, database_url = Path(places[2]), places[3]
     rng = random.Random(SEED)  # noqa: S311 - draws moments
     for name in steps.STEPS:
-        drawn = 0 if name in POINTS else rng.randint(1, sent[name])
+        drawn = 0 if name in POINTS else rng.randint(1, max(1, sent[name]))
         for after in (drawn, None):
             place = (home, database_url, redis_url)
             ended = child(lambda n, a, p=place: killed(opened(*p), at, n, a), name, after)
