@@ -187,27 +187,29 @@ class Taste:
         return self._joined.model.tracks.scores(tracks, np.ones(len(tracks)))
 
     @cached_property
-    def _heard_of(self) -> tuple[IndexArray, FloatArray]:
-        """The heard artists, and how many tracks of each were heard: one if none is known."""
+    def _favoured(self) -> FloatArray:
+        """(artists of the catalogue,) the reason `artist`."""
+        at = self._joined.catalogue_artist[self._joined.here]
+        favoured = np.zeros(len(self._of_artists))
+        favoured[at] = np.log1p(np.maximum(0.0, self._of_artists[at]))
+        return favoured
+
+    @cached_property
+    def _heard_of(self) -> FloatArray:
+        """(artists of the catalogue,) the reason `same_artist`: one track where none is known."""
         artists, counts = np.unique(
             self._joined.catalogue.tracks.artist[self._heard], return_counts=True
         )
-        heard = np.union1d(artists, self._artists)
-        tracks = np.ones(len(heard))
-        tracks[np.searchsorted(heard, artists)] = counts
-        return heard, tracks
+        heard = np.zeros(len(self._joined.catalogue.artist_keys))
+        heard[self._artists] = np.log1p(1.0)
+        heard[artists] = np.log1p(counts)
+        return heard
 
     def _by_artist(self, artists: IndexArray) -> FloatArray:
         """Return (artists, 3): the reasons that tracks of one artist share, in their order."""
-        score = self._of_artists[artists]
-        heard, tracks = self._heard_of
-        count = np.zeros(len(artists))
-        if len(heard):
-            at = np.minimum(np.searchsorted(heard, artists), len(heard) - 1)
-            count = np.where(heard[at] == artists, tracks[at], 0.0)
         weight = np.log1p(self._plays)
         genre = self._joined.genres.affinity(self._artists, weight, artists)
-        return np.column_stack([np.log1p(np.maximum(0.0, score)), np.log1p(count), genre])
+        return np.column_stack([self._favoured[artists], self._heard_of[artists], genre])
 
     @cached_property
     def _ratio(self) -> FloatArray:
