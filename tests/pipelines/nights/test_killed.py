@@ -15,6 +15,9 @@ import sqlalchemy as sa
 from nights_world import NightsWorld
 
 from features.database import connect
+from serving import lists
+from serving.lists import PackedList
+from serving.schemas import RecommendRequest
 
 LISTENERS = 40
 NOW = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
@@ -69,13 +72,13 @@ def test_equals_an_undisturbed_night(
         ) as ran:
             assert ran.stdout is not None
             whole = ran.stdout.readline()
-            lists = cached_lists(redis_url)
+            cached = cached_lists(redis_url)
             empty(redis_url)
             killed, _ = ran.communicate("go on\n", timeout=300)
         assert ran.returncode == 0
         assert killed == whole == "0\n"
-        assert len(lists) == 2 * LISTENERS  # each with its reserves
-        assert cached_lists(redis_url) == lists
+        assert len(cached) == 2 * LISTENERS  # each with its reserves
+        assert cached_lists(redis_url) == cached
         expected, found = contents(database_url), contents(copy_url)
         for table, rows in expected.items():
             assert rows, table
@@ -112,8 +115,14 @@ def cached_lists(url: str) -> dict[Any, Any]:
         for key in client.scan_iter("lists:*"):
             for field, value in client.hgetall(key).items():
                 if field != b"revision":
-                    list_id, ids, tracks, metadata = msgspec.msgpack.decode(value)
-                    found[key, field] = (list_id, ids, [*map(json.loads, tracks)], metadata)
+                    packed = msgspec.msgpack.decode(value, type=PackedList)
+                    said, _ = lists.answer(
+                        packed, "", RecommendRequest(), "hit", started=0, degraded=()
+                    )
+                    answer = json.loads(said)
+                    del answer["metadata"]["response_time_ms"]
+                    tracks = json.loads(b"[" + packed.tracks + b"]")
+                    found[key, field] = (packed.track_ids, tracks, answer)
     return found
 
 
