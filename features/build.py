@@ -156,6 +156,9 @@ def _tracks(connection: sa.Connection, now: datetime) -> tuple[int, int]:
         return 0, 0
     columns = "track_id, isrc, artist_key, title_key"
     everything = every_track or every_audio
+    if everything:
+        # What was known of the table when it was small would have its own rows compared two by two.
+        connection.execute(sa.text("ANALYZE tracks"))
     changes.take(connection, "audio", columns, "sounding", most=audio)
     changes.take(connection, "tracks", columns, "changed", most=tracks)
     renewed = recordings.refresh(connection, everything=every_track) if tracks else 0

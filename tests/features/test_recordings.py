@@ -65,6 +65,23 @@ def test_recordings_are_found(tracks: sa.Engine) -> None:
     assert build_features(tracks, now=NOW).recordings == 0
 
 
+def test_a_build_of_everything_knows_how_large_the_table_is(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text("ANALYZE tracks"))  # as autovacuum does with an empty table
+        connection.execute(
+            sa.text(
+                "INSERT INTO tracks (track_id, track_name, artist_name, artist_key, title_key,"
+                " duration_ms, source, trainable) SELECT 't' || i, 'T', 'A', 'a' || i, 'song',"
+                " 200000, 'test', true FROM generate_series(1, 3000) i"
+            )
+        )
+        connection.execute(sa.text("INSERT INTO feature_changes (kind) VALUES ('tracks')"))
+    build_features(engine, now=NOW)
+    with engine.connect() as connection:
+        known = "SELECT reltuples FROM pg_class WHERE oid = 'tracks'::regclass"
+        assert connection.scalar(sa.text(known)) == 3000
+
+
 def test_a_recording_is_one_candidate_and_heard_under_any_id(tracks: sa.Engine) -> None:
     build_features(tracks, now=NOW)
     catalogue = load_catalogue(tracks).catalogue
