@@ -25,7 +25,8 @@ from recommender.cold_start import Stage
 from recommender.listener import Listener
 from recommender.taste import ColistenIn
 from recommender.tracks import Catalogue
-from training.fit.mixes import Listening, fit_grains, listened_to
+from training.data.listening import Listening
+from training.fit.mixes import fit_grains, listened_to
 
 SIZE = 1_000_000
 LISTENERS = 300

@@ -14,15 +14,17 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from recommender.cold_start import Stage
 from recommender.colisten import REASONS, Colisten
 from recommender.grain import Grain
+from recommender.tracks import Catalogue
 from training.code_version import code_version
-from training.data.data_parts import DATA_FILE, to_file
-from training.data.dataset import Dataset, Holdout, read_dataset, visible
+from training.data.data_parts import DATA_FILE, Part, hash_of, to_file
+from training.data.dataset import Dataset, Holdout, catalogue_part, read_dataset, visible
+from training.data.drawing import MOST_LISTENING, draw_listeners
 from training.data.holdout import draw_of
+from training.data.listening import Listened, listening_of, read_listening
 from training.evaluation.intervals import Interval, bootstrap
 from training.evaluation.served_lists import GAIN, K, ndcg
 from training.figures import learning_curve_figure
 from training.fit.colisten import fit_colisten
-from training.fit.crossfit import listening_of
 from training.fit.grains import fit_grain
 from training.packaging import sha256
 from training.runs import BASELINE, COLISTEN, COMPARED_WITH, FITTED_FROM_TAG, LISTENING, Run
@@ -56,19 +58,22 @@ def train_colisten(
     seed: int = 7,
     now: datetime,
     until: datetime | None = None,
+    most: int = MOST_LISTENING,
     progress: Progress | None = None,
     timer: Callable[[], float] = time.perf_counter,
 ) -> TrainedColisten:
-    """Fit co-listening to all histories, and register it; it is not promoted here.
+    """Fit co-listening to a sample of histories, and register it; it is not promoted here.
 
     What it is worth is measured apart: grains fitted to the listeners who fit scorers find the
     hidden artists of the others, beside popularity. The registered model is then fitted to
-    everybody. Equal seed and data give a model of equal bytes.
+    listeners drawn from all of them. Equal seed and data give a model of equal bytes.
 
     Parameters
     ----------
     until
         See `training.data.histories.read_histories`.
+    most
+        Listeners that it is fitted to, where there are more.
 
     Raises
     ------
@@ -80,7 +85,8 @@ def train_colisten(
     say = progress or (lambda line: None)
     began = timer()
     say("reading histories")
-    dataset = read_dataset(engine, seed=seed, until=until)
+    drawn = draw_listeners(engine, seed=seed, most_listening=most, until=until)
+    dataset = read_dataset(engine, seed=seed, until=until, drawn=drawn)
     histories = dataset.histories
     # One thread: sums in another order would differ in their last bits.
     with threadpool_limits(limits=1):
@@ -88,8 +94,10 @@ def train_colisten(
         metrics = worth(dataset, seed=seed)
         say("measuring what fewer listeners would give")
         curve = learning_curve(dataset, seed=seed) | {len(dataset.fit): metrics[f"ndcg_{K}"]}
-        say(f"fitting to {len(histories.listeners)} listeners")
-        colisten = fit_to(dataset, seed=seed)
+        say(f"fitting to {len(drawn.listening)} listeners")
+        listened = read_listening(engine, drawn.listening, until=histories.until)
+        colisten = fit_to(listened, dataset.catalogue, seed=seed)
+    parts = parts_of(listened, dataset.catalogue)
     say("registering the version")
     champion = registry.champion(COLISTEN)
     files = colisten.to_files()
@@ -100,7 +108,12 @@ def train_colisten(
         BASELINE: str(champion.number) if champion else "none",
     }
     seconds = timer() - began
-    flat: dict[str, float] = {"seconds": seconds, "listeners_test": float(len(dataset.test))}
+    flat: dict[str, float] = {
+        "seconds": seconds,
+        "listeners": float(drawn.listeners),
+        "listeners_fit": float(len(listened.listenings)),
+        "listeners_test": float(len(dataset.test)),
+    }
     for name, interval in metrics.items():
         flat |= {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
     for kind, mix in (("by_tracks", colisten.by_tracks), ("by_artists", colisten.by_artists)):
@@ -116,6 +129,7 @@ def train_colisten(
                 "now": now.isoformat(),
                 "read_until": histories.until.isoformat(),
                 "k": K,
+                "most_listening": most,
                 "artists": len(colisten.artists),
                 "tracks": len(colisten.tracks),
                 "data_from": histories.window[0],
@@ -124,12 +138,12 @@ def train_colisten(
             metrics=flat,
             tags=evidence
             | {
-                "data_sha256": dataset.sha256,
+                "data_sha256": hash_of(parts),
                 "code_version": code_version(Path(__file__).parent),
                 "colisten_sha256": digest,
                 "refused": ", ".join(f"{n} {name}" for name, n in histories.refused.items()),
             },
-            data=("histories", dataset.sha256, " to ".join(histories.window)),
+            data=("histories", hash_of(parts), " to ".join(histories.window)),
             figures={
                 "learning_curve.png": learning_curve_figure(
                     curve,
@@ -138,7 +152,7 @@ def train_colisten(
                     peer=("popularity", metrics[f"popularity_ndcg_{K}"].mean),
                 )
             },
-            files={DATA_FILE: to_file(dataset.parts)},
+            files={DATA_FILE: to_file(parts)},
             started_at=now,
             seconds=seconds,
         ),
@@ -149,10 +163,14 @@ def train_colisten(
     return TrainedColisten(version.run_id, version.number, colisten, metrics, digest, seconds)
 
 
-def fit_to(dataset: Dataset, *, seed: int) -> Colisten:
-    """Return the model of everybody in a data set."""
-    listenings = [listening_of(one) for one in dataset.histories.listeners]
-    return fit_colisten(listenings, lambda _: dataset.catalogue, seed=seed)
+def fit_to(listened: Listened, catalogue: Catalogue, *, seed: int) -> Colisten:
+    """Return the model of these listeners."""
+    return fit_colisten(listened.listenings, lambda _: catalogue, seed=seed)
+
+
+def parts_of(listened: Listened, catalogue: Catalogue) -> dict[str, Part]:
+    """Return what a model is fitted to, part by part."""
+    return {**listened.parts, "catalogue": catalogue_part(catalogue)}
 
 
 def learning_curve(dataset: Dataset, *, seed: int) -> dict[int, Interval]:

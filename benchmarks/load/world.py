@@ -19,7 +19,9 @@ from features.sources.world import build_world
 from recommender.cold_start import Stage
 from recommender.scoring import Scorer
 from training.colisten_run import fit_to
-from training.data.dataset import read_dataset
+from training.data.catalogue import load_trainable_catalogue
+from training.data.drawing import draw_listeners
+from training.data.listening import read_listening
 
 SEED = 7
 WEIGHED = Scorer.of({stage: {"colisten": 0.8, "novelty": 0.2} for stage in Stage})
@@ -49,7 +51,9 @@ def fill(engine: sa.Engine) -> list[str]:
 
 def register(engine: sa.Engine, folder: Path, versions: int = 2) -> None:
     """Register models in tables laid out as MLflow's: equal scorers, and co-listening."""
-    colisten = fit_to(read_dataset(engine, seed=SEED), seed=SEED)
+    drawn = draw_listeners(engine, seed=SEED)
+    listened = read_listening(engine, drawn.listening)
+    colisten = fit_to(listened, load_trainable_catalogue(engine), seed=SEED)
     with engine.begin() as connection:
         for statement in (
             "CREATE SCHEMA IF NOT EXISTS mlflow",

@@ -39,8 +39,9 @@ from recommender.entropy import EntropyFloor, entropy
 from recommender.keys import places, sorted_keys
 from recommender.taste import ColistenIn
 from recommender.tracks import UNKNOWN_DATE, Catalogue, build_tracks
+from training.data.listening import Listening
 from training.fit.colisten import fit_colisten
-from training.fit.mixes import Listening, listened_to
+from training.fit.mixes import listened_to
 
 K = 50
 SPLITS = 5

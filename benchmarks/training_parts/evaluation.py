@@ -22,10 +22,10 @@ from recommender.cold_start import Stage
 from recommender.scoring import Scorer
 from recommender.taste import ColistenIn
 from training.data.dataset import read_dataset
+from training.data.listening import listening_of
 from training.evaluation.list_metrics import ListJudge
 from training.evaluation.served_lists import evaluate_full
 from training.fit.colisten import fit_colisten
-from training.fit.crossfit import listening_of
 
 LISTENERS = 10_000
 SEED = 7

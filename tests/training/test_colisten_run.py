@@ -10,11 +10,14 @@ import sqlalchemy as sa
 from features.rights import delete_rows
 from recommender.cold_start import Stage
 from recommender.colisten import BY_ARTISTS, BY_TRACKS
-from training.colisten_run import train_colisten
+from training.colisten_run import fit_to, train_colisten
+from training.data.catalogue import load_trainable_catalogue
 from training.data.dataset import read_dataset
+from training.data.drawing import draw_listeners
+from training.data.listening import listening_of, read_listening
 from training.evaluation.served_lists import GAIN
 from training.fit.colisten import fit_colisten
-from training.fit.crossfit import cross_fitted, listening_of
+from training.fit.crossfit import cross_fitted
 from training.fit.grains import fit_grain
 from training.review.gates import Margins
 from training.review.promotion import promote
@@ -85,8 +88,7 @@ def test_who_is_judged_did_not_teach_the_judge(circles: sa.Engine, world: "World
 
 
 def test_too_few_histories_leave_the_constants(engine: sa.Engine, world: "World") -> None:
-    from training.fit.colisten import fit_colisten  # noqa: PLC0415
-    from training.fit.mixes import Listening  # noqa: PLC0415
+    from training.data.listening import Listening  # noqa: PLC0415
 
     rng = np.random.default_rng(4)
     for number in range(12):
@@ -101,9 +103,8 @@ def test_too_few_histories_leave_the_constants(engine: sa.Engine, world: "World"
 
 def files_of(engine: sa.Engine) -> dict[str, bytes]:
     """The model that a run would register now."""
-    dataset = read_dataset(engine, seed=3)
-    listenings = [listening_of(one) for one in dataset.histories.listeners]
-    return dict(fit_colisten(listenings, lambda _: dataset.catalogue, seed=3).to_files())
+    listened = read_listening(engine, draw_listeners(engine, seed=3).listening)
+    return dict(fit_to(listened, load_trainable_catalogue(engine), seed=3).to_files())
 
 
 def test_after_a_deletion_the_model_is_that_of_histories_without_the_listener(

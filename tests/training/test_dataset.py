@@ -1,3 +1,4 @@
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,11 @@ from recommender.cold_start import Stage
 from recommender.tracks import UNKNOWN_DATE, Catalogue, build_tracks
 from training.data.catalogue import load_trainable_catalogue
 from training.data.choices import best_known, choices_of
-from training.data.dataset import Dataset, Holdout, hold_out, read_dataset, sampled, visible
+from training.data.dataset import Dataset, Holdout, hold_out, read_dataset, visible
+from training.data.drawing import Sample, draw_listeners
 from training.data.histories import ArtistCount, History, Play, read_histories
 from training.data.holdout import held_out_count
+from training.data.listening import listening_of, read_listening
 from training.data.profiles import profile_of, read_facts
 from training.errors import NothingTrainableError
 
@@ -262,17 +265,69 @@ def test_two_tracks_of_an_artist_are_best_known() -> None:
     assert best_known(catalogue).tolist() == [False, True, False, True, True]
 
 
-def test_a_sample_is_drawn_by_hash_and_keeps_its_order() -> None:
-    everybody = [
-        Holdout(History(f"user{n:03}", [], [], {}), frozenset(), frozenset(), None)
-        for n in range(300)
-    ]
-    drawn = sampled(everybody, 100, seed=7)
-    ids = [holdout.history.user_id for holdout in drawn]
+def test_a_sample_is_drawn_by_hash_and_does_not_depend_on_the_order_of_ids() -> None:
+    def drawn(numbers: Iterable[int], most: int = 100) -> list[str]:
+        sample = Sample(most, seed=7, purpose="sample")
+        for number in numbers:
+            sample.offer(f"user{number:03}")
+        return sample.ids()
+
+    ids = drawn(range(300))
     assert len(ids) == 100
-    assert ids == sorted(ids)
-    assert ids != [holdout.history.user_id for holdout in everybody[:100]]
+    assert ids == sorted(ids) == drawn(reversed(range(300)))
+    assert ids != [f"user{n:03}" for n in range(100)]
     # Whoever is drawn of fewer listeners is not lost by who else joins, but for a lower line.
-    fewer = {h.history.user_id for h in sampled(everybody[:200], 100, seed=7)}
-    assert set(ids) & {f"user{n:03}" for n in range(200)} <= fewer
-    assert sampled(everybody, 300, seed=7) == everybody
+    assert set(ids) & {f"user{n:03}" for n in range(200)} <= set(drawn(range(200)))
+    assert drawn(range(300), most=300) == [f"user{n:03}" for n in range(300)]
+
+
+def test_who_is_drawn_has_five_artists_of_the_catalogue(engine: sa.Engine, world: "World") -> None:
+    """Postgres counts as `hold_out` does: plays and counts together, what may be used alone."""
+    world.plant(listeners=30)
+    world.add_artist(90, SOUND, 50, trainable=False)
+    for user, artists in {"four": range(4), "barred": [0, 1, 2, 3, 90], "unknown": [*range(4), 95],
+                          "five": range(5)}.items():  # fmt: skip
+        world.add_listener(user)
+        for number in artists:
+            world.count_plays(user, number, 3)
+    world.add_listener("withheld")
+    for number in range(5):
+        world.count_plays("withheld", number, 3, trainable=number > 0)
+    world.add_listener("both")
+    for number in range(3):
+        world.count_plays("both", number, 3)
+        world.play("both", number + 2, day=number)
+    drawn = draw_listeners(engine, seed=7)
+    assert drawn.listeners == len(drawn.listening) == 36
+    judged = {*drawn.fit, *drawn.test}
+    assert judged & {"four", "barred", "unknown", "five", "withheld", "both"} == {"five", "both"}
+    dataset = read_dataset(engine, seed=7)
+    assert [h.history.user_id for h in dataset.fit] == list(drawn.fit)
+    assert [h.history.user_id for h in dataset.test] == list(drawn.test)
+    assert not set(drawn.fit) & set(drawn.test)
+    before = draw_listeners(engine, seed=7, until=datetime(2020, 1, 1, tzinfo=UTC))
+    assert before.listeners == 0
+
+
+def test_postgres_adds_up_what_histories_tell(engine: sa.Engine, world: "World") -> None:
+    rng = np.random.default_rng(2)
+    for number in range(12):
+        world.add_artist(number, SOUND, 50)
+    for user in ("ada", "bob", "cleo"):
+        world.add_listener(user)
+        for day in range(20):
+            world.play(user, int(rng.integers(12)), day=day)
+        world.count_plays(user, 3, 5)
+        world.count_plays(user, 3, 2, source="other")
+        world.count_plays(user, 4, 9, trainable=False, source="withheld")
+    world.play("ada", 11, day=50, trainable=False)
+    listened = read_listening(engine, ["ada", "cleo"])
+    histories = read_histories(engine, users=["ada", "cleo"])
+    told = [listening_of(history) for history in histories.listeners]
+    assert [one.artists for one in listened.listenings] == [one.artists for one in told]
+    assert [set(one.tracks) for one in listened.listenings] == [set(one.tracks) for one in told]
+    assert listened.parts["plays"].rows == sum(len(one.tracks) for one in told)
+    assert read_listening(engine, ["ada", "cleo"]).parts == listened.parts
+    assert read_listening(engine, ["ada"]).parts != listened.parts
+    none = read_listening(engine, ["ada"], until=datetime(2020, 1, 1, tzinfo=UTC))
+    assert not none.listenings

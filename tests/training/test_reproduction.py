@@ -16,9 +16,11 @@ from serving.model_registry import load_champion, open_registry
 from tests.training.test_qtables import drawn, write
 from training import audio_estimator_flavour, colisten_flavour, qtable_flavour, scorer_flavour
 from training.audio_estimator import train_audio_estimator
-from training.colisten_run import fit_to, train_colisten
+from training.colisten_run import fit_to, parts_of, train_colisten
+from training.data.catalogue import load_trainable_catalogue
 from training.data.data_parts import DATA_FILE
-from training.data.dataset import read_dataset
+from training.data.drawing import draw_listeners
+from training.data.listening import read_listening
 from training.errors import RegistryError, TrainingError
 from training.model_kind import ModelKind
 from training.qtables import train_qtable
@@ -188,9 +190,13 @@ def check_planted_chance(engine: sa.Engine, registry: "Registry") -> None:
     """A fit that draws without a seed is found out, and not promoted."""
 
     def unseeded(engine: sa.Engine, run: StoredRun) -> Rebuilt:
-        dataset = read_dataset(engine, seed=3)
-        drawn = int(np.random.default_rng().integers(2**31))
-        return Rebuilt(dataset.parts, lambda: fit_to(dataset, seed=drawn).to_files())
+        listened = read_listening(engine, draw_listeners(engine, seed=3).listening)
+        catalogue = load_trainable_catalogue(engine)
+        chance = int(np.random.default_rng().integers(2**31))
+        return Rebuilt(
+            parts_of(listened, catalogue),
+            lambda: fit_to(listened, catalogue, seed=chance).to_files(),
+        )
 
     again = train_colisten(engine, registry, seed=3, now=NOW)
     run_id = again.run_id

@@ -23,11 +23,11 @@ from recommender.taste import ColistenIn
 from recommender.tracks import Catalogue, IndexArray, Tracks
 from training.data.catalogue import load_trainable_catalogue
 from training.data.data_parts import Part, hash_of, part_of
+from training.data.drawing import Drawn, draw_listeners
 from training.data.histories import ArtistCount, Histories, History, Play, read_histories
 from training.data.holdout import (
     FEWEST_ARTISTS,
     by_discovery,
-    draw_of,
     early_count,
     held_out_at_random,
     held_out_latest,
@@ -35,10 +35,6 @@ from training.data.holdout import (
 )
 from training.data.profiles import Facts, profile_of, read_facts
 from training.errors import NothingTrainableError
-
-MOST_FIT, MOST_TEST = 2_000, 1_000
-"""Listeners that fit weights and that test them: a sample of them says as much, to within the
-intervals that are reported with n, and a night's time does not grow with how many there are."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +94,7 @@ class Dataset:
 
     @cached_property
     def parts(self) -> Mapping[str, Part]:
-        """All that models are fitted to: histories, catalogue, how what was played sounds."""
+        """All that weights are fitted to: histories, catalogue, how what was played sounds."""
         # The facts cover all that was ever played, these histories maybe a part of it.
         listeners = self.histories.listeners
         tracks = {play.track_id for one in listeners for play in one.plays}
@@ -109,7 +105,7 @@ class Dataset:
         ]
         return {
             **self.histories.parts,
-            "catalogue": _catalogue_part(self.catalogue),
+            "catalogue": catalogue_part(self.catalogue),
             "sounds of what was played": part_of(sounds),
         }
 
@@ -154,12 +150,19 @@ class Dataset:
 
 
 def read_dataset(
-    engine: sa.Engine, *, seed: int, since: datetime | None = None, until: datetime | None = None
+    engine: sa.Engine,
+    *,
+    seed: int,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    drawn: Drawn | None = None,
 ) -> Dataset:
-    """Read everything that may be used, and hide a part of every listener.
+    """Read the listeners that are drawn to fit and to test, and hide a part of each of them.
 
     Parameters
     ----------
+    drawn
+        Who they are; None: they are drawn here.
     since, until
         See `training.data.histories.read_histories`.
 
@@ -168,7 +171,10 @@ def read_dataset(
     NothingTrainableError
         No row may be used, or no listener has five artists of the catalogue.
     """
-    histories = read_histories(engine, since=since, until=until)
+    drawn = drawn or draw_listeners(engine, seed=seed, since=since, until=until)
+    if drawn.listeners:  # where there is nobody at all, the histories say what is in the way
+        _check_enough(drawn.fit, drawn.test, drawn.listeners)
+    histories = read_histories(engine, users=[*drawn.fit, *drawn.test], since=since, until=until)
     catalogue = load_trainable_catalogue(engine)
     in_catalogue = frozenset(key.decode() for key in catalogue.artist_keys.tolist())
     holdouts = [
@@ -176,27 +182,18 @@ def read_dataset(
         for history in histories.listeners
         if (holdout := hold_out(history, in_catalogue, seed)) is not None
     ]
-    fit = sampled([h for h in holdouts if not is_test(h.history.user_id, seed)], MOST_FIT, seed)
-    test = sampled([h for h in holdouts if is_test(h.history.user_id, seed)], MOST_TEST, seed)
-    if not fit or not test:
-        raise NothingTrainableError(
-            f"too few listeners to train on: {len(fit)} to fit and {len(test)} to test with, of"
-            f" {len(histories.listeners)}; one counts from {FEWEST_ARTISTS} artists of the"
-            " catalogue on: import more"
-        )
+    fit = [h for h in holdouts if not is_test(h.history.user_id, seed)]
+    test = [h for h in holdouts if is_test(h.history.user_id, seed)]
+    _check_enough(fit, test, drawn.listeners)
     return Dataset(catalogue, histories, read_facts(engine), fit, test)
 
 
-def sampled(holdouts: Sequence[Holdout], most: int, seed: int) -> Sequence[Holdout]:
-    """Return so many listeners, drawn by a hash of their ids, in their order; all where fewer.
-
-    Who is drawn does not depend on how many others there are, but for where the line falls.
-    """
-    if len(holdouts) <= most:
-        return holdouts
-    draws = [draw_of(holdout.history.user_id, seed, "sample") for holdout in holdouts]
-    last = sorted(draws)[most - 1]
-    return [holdout for holdout, draw in zip(holdouts, draws, strict=True) if draw <= last]
+def _check_enough(fit: Sequence[object], test: Sequence[object], of: int) -> None:
+    if not fit or not test:
+        raise NothingTrainableError(
+            f"too few listeners to train on: {len(fit)} to fit and {len(test)} to test with, of"
+            f" {of}; one counts from {FEWEST_ARTISTS} artists of the catalogue on: import more"
+        )
 
 
 def hold_out(history: History, in_catalogue: frozenset[str], seed: int) -> Holdout | None:
@@ -247,7 +244,8 @@ def first_plays(plays: Sequence[Play]) -> Mapping[str, datetime]:
     return first
 
 
-def _catalogue_part(catalogue: Catalogue) -> Part:
+def catalogue_part(catalogue: Catalogue) -> Part:
+    """Return the catalogue as a part of what a model is fitted to."""
     digest = hashlib.sha256()
     columns = [getattr(catalogue.tracks, field.name) for field in fields(Tracks)]
     for array in (catalogue.ids, catalogue.artist_keys, *columns):

@@ -20,6 +20,7 @@ _PLAYS = sa.text(
     SELECT p.user_id, p.track_id, t.artist_key, p.played_at, p.ms_played, p.source
     FROM plays p JOIN tracks t USING (track_id)
     WHERE p.trainable AND t.trainable
+      AND (CAST(:users AS text[]) IS NULL OR p.user_id = ANY(:users))
       AND (CAST(:since AS timestamptz) IS NULL OR p.played_at >= :since)
       AND (CAST(:until AS timestamptz) IS NULL OR p.played_at < :until)
     ORDER BY p.user_id COLLATE "C", p.played_at, p.track_id COLLATE "C"
@@ -29,6 +30,7 @@ _ARTIST_PLAYS = sa.text(
     """
     SELECT user_id, artist_key, play_count, source FROM artist_plays
     WHERE trainable AND (CAST(:until AS timestamptz) IS NULL OR imported_at < :until)
+      AND (CAST(:users AS text[]) IS NULL OR user_id = ANY(:users))
     ORDER BY user_id COLLATE "C", artist_key COLLATE "C", source COLLATE "C"
     """
 )
@@ -41,7 +43,12 @@ _TIMES = sa.text(
             WHERE trainable AND (CAST(:until AS timestamptz) IS NULL OR imported_at < :until))
     """
 )
-_TRAITS = sa.text("SELECT user_id, traits FROM personality_features")
+_TRAITS = sa.text(
+    """
+    SELECT user_id, traits FROM personality_features
+    WHERE CAST(:users AS text[]) IS NULL OR user_id = ANY(:users)
+    """
+)
 _TABLES = ("plays", "artist_plays", "tracks", "audio_features", "artist_audio_features")
 _REFUSED = sa.text(
     " UNION ALL ".join(
@@ -111,7 +118,8 @@ class Histories:
     window
         The first and the last day of dated plays, 'undated' where there are none.
     until
-        The least bound under which the same rows are read: what is played later is no part of them.
+        The least bound under which the same rows are read, whoever is asked for: what is played
+        later is no part of them.
     """
 
     listeners: Sequence[History]
@@ -128,12 +136,18 @@ class Histories:
 
 
 def read_histories(
-    engine: sa.Engine, *, since: datetime | None = None, until: datetime | None = None
+    engine: sa.Engine,
+    *,
+    users: Sequence[str] | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
 ) -> Histories:
-    """Read every history that may be trained on.
+    """Read the histories that may be trained on.
 
     Parameters
     ----------
+    users
+        Of these listeners; None: of everybody, which takes memory for every play there is.
     since, until
         Plays from then on and before then; undated counts that were imported before `until`.
         None: no bound.
@@ -145,11 +159,12 @@ def read_histories(
     """
     # One snapshot: an import that runs meanwhile is in all of the answers or in none.
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
-        asked = {"since": since, "until": until}
+        of = None if users is None else list(users)
+        asked = {"users": of, "since": since, "until": until}
         plays = connection.execute(_PLAYS, asked).all()
-        counts = connection.execute(_ARTIST_PLAYS, {"until": until}).all()
+        counts = connection.execute(_ARTIST_PLAYS, {"users": of, "until": until}).all()
         times = connection.execute(_TIMES, {"until": until}).one()
-        traits = {user: dict(values) for user, values in connection.execute(_TRAITS)}
+        traits = {user: dict(values) for user, values in connection.execute(_TRAITS, {"users": of})}
         refused = {f"{table} from {source}": n for table, source, n in connection.execute(_REFUSED)}
     if not plays and not counts:
         raise NothingTrainableError(_nothing_left(refused, part=(since or until) is not None))

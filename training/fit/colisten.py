@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from recommender.colisten import Colisten
-from training.fit.mixes import FOCUS, CatalogueOf, Listening, fit_grains, fit_mixes
+from training.data.listening import Listening
+from training.fit.mixes import FOCUS, CatalogueOf, fit_grains, fit_mixes
 
 
 def fit_colisten(

@@ -9,28 +9,10 @@ from dataclasses import replace
 
 from recommender.taste import ColistenIn
 from training.data.dataset import ColistenFor, Dataset, Holdout
-from training.data.histories import History
 from training.data.holdout import draw_of
+from training.data.listening import Listening, listening_of
 from training.fit.colisten import fit_colisten
-from training.fit.mixes import Listening, fit_grains
-
-
-def listening_of(history: History) -> Listening:
-    """Return all that a listener played: plays per artist, dated or not, and tracks.
-
-    Examples
-    --------
-    >>> from training.data.histories import ArtistCount
-    >>> counts = [ArtistCount("abba", 3), ArtistCount("blur", 1)]
-    >>> listening_of(History("ada", [], counts, {})).artists
-    {'abba': 3.0, 'blur': 1.0}
-    """
-    artists: dict[str, float] = {}
-    for play in history.plays:
-        artists[play.artist_key] = artists.get(play.artist_key, 0.0) + 1.0
-    for count in history.counts:
-        artists[count.artist_key] = artists.get(count.artist_key, 0.0) + count.play_count
-    return Listening(artists, tuple(dict.fromkeys(play.track_id for play in history.plays)))
+from training.fit.mixes import fit_grains
 
 
 def cross_fitted(dataset: Dataset, *, seed: int) -> ColistenFor:

@@ -1,6 +1,6 @@
 """Fitting a grain: which items go together in all histories."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import scipy.sparse as sp
@@ -8,6 +8,7 @@ from sklearn.utils.extmath import randomized_svd
 
 from recommender.grain import SHARPNESS, Factors, Grain
 from recommender.keys import places, sorted_keys
+from training.data.listening import Counts
 from training.fit.alternating import fit_factors
 
 MOST_ITEMS = 20_000
@@ -17,9 +18,6 @@ RANK, FACTORS = 256, 128
 SPECTRAL_RIDGE = 10.0
 POPULAR_IN, POPULAR_OUT = 0.25, 0.1
 """Powers of an item's weight in all histories: how far its hits are damped, and lifted again."""
-
-Counts = Mapping[str, float]
-"""Item -> how often it was played, > 0."""
 
 
 def fit_grain(

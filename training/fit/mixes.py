@@ -7,7 +7,7 @@ that was kept aside.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize
@@ -26,7 +26,8 @@ from recommender.colisten import (
 from recommender.grain import Grain
 from recommender.taste import ColistenIn
 from recommender.tracks import Catalogue, IndexArray
-from training.fit.grains import Counts, fit_grain
+from training.data.listening import Listening
+from training.fit.grains import fit_grain
 
 FOLDS = 3
 MOST_HISTORIES = 150
@@ -42,22 +43,6 @@ ROUNDS = 4
 FOCUS = 1.0
 """How far the loss looks at the top of a list alone: 0 counts all hidden tracks alike."""
 DECIMALS = 6
-
-
-@dataclass(frozen=True)
-class Listening:
-    """One history in the words of its sources.
-
-    Attributes
-    ----------
-    artists
-        Artist key -> plays.
-    tracks
-        Track ids.
-    """
-
-    artists: Counts
-    tracks: Sequence[str] = field(default_factory=tuple)
 
 
 CatalogueOf = Callable[[Sequence[Listening]], Catalogue]

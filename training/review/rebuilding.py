@@ -9,10 +9,13 @@ import sqlalchemy as sa
 from recommender.audio_estimator import MODEL as AUDIO_ESTIMATOR
 from training import colisten_run, scorer
 from training.data.audio_examples import read_examples
+from training.data.catalogue import load_trainable_catalogue
 from training.data.consolidation import consolidate, read_parts
 from training.data.data_parts import Part
 from training.data.dataset import Dataset, read_dataset
+from training.data.drawing import draw_listeners
 from training.data.impressions import read_impressions
+from training.data.listening import read_listening
 from training.fit.audio_fit import fit
 from training.fit.fitting import FitSettings
 from training.qtable_flavour import QTABLE
@@ -75,9 +78,15 @@ def rebuild_scorer(engine: sa.Engine, run: StoredRun) -> Rebuilt:
 
 def rebuild_colisten(engine: sa.Engine, run: StoredRun) -> Rebuilt:
     """Return co-listening again; see `training.colisten_run.fit_to`."""
-    dataset = _dataset(engine, run)
-    seed = int(run.params["seed"])
-    return Rebuilt(dataset.parts, lambda: colisten_run.fit_to(dataset, seed=seed).to_files())
+    seed, until = int(run.params["seed"]), datetime.fromisoformat(run.params["read_until"])
+    most = int(run.params["most_listening"])
+    drawn = draw_listeners(engine, seed=seed, most_listening=most, until=until)
+    listened = read_listening(engine, drawn.listening, until=until)
+    catalogue = load_trainable_catalogue(engine)
+    return Rebuilt(
+        colisten_run.parts_of(listened, catalogue),
+        lambda: colisten_run.fit_to(listened, catalogue, seed=seed).to_files(),
+    )
 
 
 def rebuild_qtable(engine: sa.Engine, run: StoredRun) -> Rebuilt:
