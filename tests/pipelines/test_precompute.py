@@ -73,7 +73,7 @@ def test_it_is_the_list_of_the_service(
     by_service = _kept(engine, redis_url)
     assert len(by_night["lists"]) == len(by_night["pools"]) == len(LISTENERS)
     assert len(by_night["recommendations_cache"]) == len(LISTENERS)
-    assert {row.policy for row in by_night["music_recommendations"]} == {"thompson:0.2"}
+    assert {row.policy for row in by_night["music_recommendations"]} == {"thompson_tempered:0.2"}
     assert any(row.propensity < 1 for row in by_night["music_recommendations"])
     assert by_night == by_service
 
