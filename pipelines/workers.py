@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 10
 
 
+MEMORY = {
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 256 * 1024 * 1024,
+    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 32 * 1024 * 1024,
+}
+"""Dask gives every freed 64 KB back to the system; the arrays of a list are larger, come and go
+hundreds of times, and the kernel would spend as long on their pages as we on their numbers."""
+
+
 class WorkersError(Exception):
     """Parts cannot be done where the setting says; the message says why and what to do."""
 
@@ -83,9 +91,11 @@ def _local(processes: int, settings: Settings) -> Iterator["Client"]:
     Whoever reaches a scheduler may run code in its workers: on loopback that is everybody on this
     machine, were it not for the certificates.
     """
+    import dask  # noqa: PLC0415 - only where asked for
     from distributed import Client, LocalCluster  # noqa: PLC0415 - a second
 
     with (
+        dask.config.set(MEMORY),
         LocalCluster(  # type: ignore[no-untyped-call]
             n_workers=processes,
             threads_per_worker=1,

@@ -10,7 +10,7 @@ what may not stand.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from recommender.audio import FloatArray
 from recommender.errors import RecommenderError
+from recommender.race import Race, best_probabilities
 
 EPSILON = 0.1
 """SEED.md's exploration rate, here the share of positions that are explored."""
@@ -29,9 +30,6 @@ TEMPER = 0.25
 """What `Thompson` multiplies spreads by. Draws from the posterior itself pay for evidence that a
 listener's few dozen verdicts never repay; Chapelle and Li (An Empirical Evaluation of Thompson
 Sampling, 2011) found .25 to .5 to regret less. Measured in docs/decisions/40."""
-
-NODES = 65
-"""Points at which `Thompson` integrates."""
 
 Choices = tuple[NDArray[np.int64], FloatArray]
 
@@ -198,6 +196,7 @@ class Ucb(Slots):
         return (score + OPTIMISM * spread).argmax(axis=1), np.ones(len(score))
 
 
+@dataclass(frozen=True)
 class Thompson(Slots):
     """Tempered Thompson sampling: each is shown as often as it is believed to be the best.
 
@@ -221,6 +220,8 @@ class Thompson(Slots):
 
     kind = "thompson_tempered"
     temper: ClassVar[float] = TEMPER
+    _races: "list[Race]" = field(default_factory=list, init=False, repr=False, compare=False)
+    """The list's, once it was drawn for."""
 
     def probabilities(self, score: FloatArray, spread: FloatArray) -> FloatArray:
         """Return how likely each of (n, c) is shown."""
@@ -229,6 +230,20 @@ class Thompson(Slots):
     def choose(self, score: FloatArray, spread: FloatArray) -> Choices:
         """Return draws from the probabilities of being the best."""
         return drawn(self.probabilities(score, spread), self.rng)
+
+    def draw(self, score: FloatArray, beliefs: Beliefs) -> tuple[int, float]:
+        """Choose a state as `Slots` does; what does not change within a list is worked out once."""
+        groups, first, place = np.unique(beliefs.group, return_index=True, return_inverse=True)
+        mean, spread = beliefs.mean[first], self.temper * beliefs.spread[first]
+        probabilities = self._races[0].won_by(groups, mean, spread) if self._races else None
+        if probabilities is None:
+            self._races[:] = [Race.of(groups, mean, spread)]
+            probabilities = self._races[0].won_by(groups, mean, spread)
+            if probabilities is None:
+                probabilities = best_probabilities(mean[None], spread[None])[0]
+        choice, chance = drawn(probabilities[None], self.rng)
+        best = np.where(place == choice[0], score, -np.inf)
+        return int(best.argmax()), float(chance[0])
 
 
 class UntemperedThompson(Thompson):
@@ -245,93 +260,6 @@ POLICIES: dict[str, type[Slots]] = {
     "thompson": Thompson,
 }
 """What BONDHU_POLICY may name."""
-
-
-_AT_ONCE = 50_000
-"""Numbers in an array of `best_probabilities`: they stay in the processor's cache."""
-
-
-def best_probabilities(score: FloatArray, spread: FloatArray) -> FloatArray:
-    """Return for each row the probability that each column is the largest.
-
-    With independent X_i ~ N(score_i, spread_i): P(i) = integral of phi_i(x) prod_(j != i) Phi_j(x),
-    over `NODES` cells between the largest score - 4 spread and the largest score + 4 spread (of
-    each: the chance that X_i falls into it, the others at its middle), then divided by their sum.
-    What ends below these (score + 4 spread) has probability 0.
-
-    Parameters
-    ----------
-    score, spread
-        (n, c) float64; a score of -inf may not stand and has probability 0.
-
-    Returns
-    -------
-    (n, c) float64, rows summing to 1.
-
-    Examples
-    --------
-    The larger of N(1, 1) and N(0, 1): Phi(1 / sqrt 2) = .7602.
-
-    >>> best_probabilities(np.array([[1.0, 0.0]]), np.ones((1, 2))).round(3)
-    array([[0.76, 0.24]])
-    """
-    sd = np.maximum(spread, 1e-6)
-    finite = score > -np.inf
-    mean = np.where(finite, score, -1e9)
-    high = (mean + 4 * sd).max(axis=1)
-    low = np.minimum((mean - 4 * sd).max(axis=1), high - 1e-6)  # below it something surely stands
-    # What does not reach so far up is never the best: 0, and no work.
-    reaches = mean + 4 * sd > low[:, None]
-    near = np.argsort(~reaches, axis=1, kind="stable")[:, : int(reaches.sum(axis=1).max())]
-    chance = np.zeros(score.shape)
-    mean_near, sd_near = (np.take_along_axis(values, near, axis=1) for values in (mean, sd))
-    found = _among(mean_near, sd_near, low, high)
-    np.put_along_axis(chance, near, found, axis=1)
-    chance *= finite & reaches
-    total = chance.sum(axis=1, keepdims=True)
-    best = mean == mean.max(axis=1, keepdims=True)
-    sure = best / best.sum(axis=1, keepdims=True)
-    probabilities: FloatArray = np.where(total > 0, chance / np.where(total > 0, total, 1.0), sure)
-    return probabilities
-
-
-def _among(mean: FloatArray, sd: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
-    x = low[:, None] + np.linspace(0, 1, NODES) * (high - low)[:, None]
-    half = 0.5 * (x[:, 1] - x[:, 0])[:, None, None]
-    log_below = np.zeros(x.shape)
-    density = np.empty((*mean.shape, NODES))
-    # As many columns at a time as stay small: all of one list's, few of a simulation's.
-    step = max(1, _AT_ONCE // x.size)
-    for begin in range(0, mean.shape[1], step):
-        part = slice(begin, begin + step)
-        width = sd[:, part, None]
-        z = (x[:, None, :] - mean[:, part, None]) / width
-        below = np.maximum(normal_cdf(z), 1e-300)
-        log_below += np.log(below).sum(axis=1)
-        # The probability that X_i falls into the cell round a node: right also where the spread is
-        # far smaller than the distance of nodes.
-        cell = half / width
-        density[:, part] = (normal_cdf(z + cell) - normal_cdf(z - cell)) / below
-    chance: FloatArray = np.einsum("nck,nk->nc", density, np.exp(log_below))
-    return chance
-
-
-_Z = np.linspace(-6.0, 6.0, 4097)
-_CDF = np.array([0.5 * (1.0 + math.erf(z / math.sqrt(2.0))) for z in _Z.tolist()])
-
-
-def normal_cdf(z: FloatArray) -> FloatArray:
-    """Return the normal distribution's Phi(z), from a table, to 1e-6.
-
-    Examples
-    --------
-    >>> normal_cdf(np.array([0.0, 1.96])).round(3)
-    array([0.5  , 0.975])
-    """
-    at = (np.clip(z, -6.0, 6.0) + 6.0) * ((len(_Z) - 1) / 12.0)
-    left = np.minimum(at.astype(np.int64), len(_Z) - 2)
-    value: FloatArray = _CDF[left] + (at - left) * (_CDF[left + 1] - _CDF[left])
-    return value
 
 
 def drawn(probabilities: FloatArray, rng: np.random.Generator) -> Choices:

@@ -14,10 +14,11 @@ import numpy as np
 
 from benchmarks.results import Row
 from recommender.audio import FEATURES, FloatArray, audio_rows
-from recommender.exploration import TEMPER, best_probabilities
+from recommender.exploration import TEMPER
 from recommender.genres import OTHER, categorise
 from recommender.qlearning import join_state, listener_state, track_states
 from recommender.qtable import QTable
+from recommender.race import best_probabilities
 from recommender.replay import replay_log
 
 RESAMPLES = 2000

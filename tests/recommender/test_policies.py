@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recommender.errors import RecommenderError
-from recommender.exploration import POLICIES, Beliefs, Thompson, best_probabilities, normal_cdf
+from recommender.exploration import POLICIES, Beliefs, Thompson
 from recommender.published_taste import CORRELATIONS
+from recommender.race import Race, best_probabilities, normal_cdf
 from recommender.rewards import BASE_REWARDS, Feedback, reward, rewards
 
 SCORES = np.array([[0.3, 0.1, -np.inf, 0.25, 0.0]])
@@ -73,3 +74,17 @@ def test_many_rewards_are_those_of_one(kind: Feedback, share: float) -> None:
 
 def test_published_effects_are_small() -> None:
     assert max(abs(r) for row in CORRELATIONS.values() for r in row) <= 0.16
+
+
+def test_a_race_goes_on_without_some_of_its_runners() -> None:
+    rng = np.random.default_rng(4)
+    mean, spread = rng.normal(0, 0.2, 40), rng.uniform(0.25, 0.4, 40)
+    race = Race.of(np.arange(40), mean, spread)
+    for kept in (np.arange(40), np.flatnonzero(mean < 0.1), np.arange(0, 40, 7)):
+        alone = best_probabilities(mean[None, kept], spread[None, kept])[0]
+        assert race.won_by(kept, mean[kept], spread[kept]) == pytest.approx(alone, abs=2e-3)
+    # Far below its nodes, unknown to it, or believed anew: it cannot tell.
+    low = Race.of(np.arange(2), np.array([9.0, 0.0]), np.ones(2))
+    assert low.won_by(np.array([1]), np.zeros(1), np.ones(1)) is None
+    assert race.won_by(np.array([40]), np.zeros(1), np.ones(1)) is None
+    assert race.won_by(np.array([1]), mean[1:2] + 0.1, spread[1:2]) is None

@@ -21,7 +21,9 @@ from training.data.dataset import ColistenFor, Dataset, Holdout, visible
 from training.data.histories import History
 from training.data.profiles import profile_of
 
-TOLERANCE = 1e-9
+TOLERANCE = 1e-5
+"""Co-listening adds in float32, in an order that depends on how many tracks are asked for: the
+same listener's components differ by 1e-6 then. What was hidden moves them by far more."""
 SAMPLE = 40
 """Test listeners looked at, per stage."""
 
