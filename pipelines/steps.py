@@ -231,6 +231,8 @@ def _trained(night: Night, name: str, fit: Callable[[], object]) -> Outcome:
             return {"model": name, "skipped": str(error)}
         version = _of_this_night(night, name)
         assert version is not None  # noqa: S101 - it has just been registered
+    else:
+        night.registry.finish(night.registry.run(version.run_id))
     return {"model": name, "version": version.number, "run_id": version.run_id}
 
 

@@ -126,11 +126,11 @@ def test_who_tests_a_model_is_never_asked(
     asked: dict[bool, set[str]] = {True: set(), False: set()}
 
     def recorded(
-        catalogue: Any, examples: Iterable[Example], *, add_relevant: bool
+        catalogue: Any, examples: Iterable[Example], *, add_relevant: bool, **more: Any
     ) -> Iterator[Choices]:
         given = list(examples)
         asked[add_relevant] |= {example.user_id for example in given}
-        return choices_of(catalogue, given, add_relevant=add_relevant)
+        return choices_of(catalogue, given, add_relevant=add_relevant, **more)
 
     monkeypatch.setattr(search, "choices_of", recorded)
     data = search.read_search_data(

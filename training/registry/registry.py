@@ -117,6 +117,14 @@ class Registry:
             )
         return _version(created)
 
+    def finish(self, run: StoredRun) -> None:
+        """End a run whose version is there and whose process was killed before it could say so.
+
+        A version comes last: whatever belongs to its run was logged before.
+        """
+        if run.status == "RUNNING":
+            self._client.set_terminated(run.run_id, "FINISHED")
+
     def log_plain_run(self, run: Run) -> str:
         """Keep a run that has no model of its own, as a search's; return its id."""
         with self._run(run) as (run_id, _):
