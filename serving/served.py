@@ -57,18 +57,15 @@ class Served:
             What was served until now: what it worked out of the same catalogue is taken over, so
             that a new scorer does not keep callers waiting for what has not changed.
         """
-        if before is not None and before.catalogue is named:
-            taste = before.taste
-            if (before.colisten and before.colisten.model) is not (colisten and colisten.model):
-                taste = ColistenIn.of(colisten.model, named.catalogue) if colisten else None
-            return replace(before, scorer=scorer, colisten=colisten, qtable=qtable, taste=taste)
-        named.catalogue.warm()
+        same = before if before is not None and before.catalogue is named else None
+        if same and (same.colisten and same.colisten.model) is (colisten and colisten.model):
+            taste = same.taste
+        else:
+            taste = _joined(named, colisten)
+        if same:
+            return replace(same, scorer=scorer, colisten=colisten, qtable=qtable, taste=taste)
         digest = hashlib.sha256(named.catalogue.ids.tobytes())
         digest.update(",".join(KEYS).encode())
-        taste = None if colisten is None else ColistenIn.of(colisten.model, named.catalogue)
-        if taste is not None:
-            taste.warm()
-        candidates.warm(named.catalogue, taste)
         version = f"{named.build_id}-{digest.hexdigest()[:8]}"
         index = index_of(named.catalogue, version, indices) if indices else None
         return cls(named, version, scorer, colisten, taste, index, qtable)
@@ -88,3 +85,13 @@ class Served:
     def _versions(self) -> str:
         models = [f"{name}:{version}" for name, version in self.models.items()]
         return "|".join([*models, self.catalogue_version])
+
+
+def _joined(named: NamedCatalogue, colisten: ServedModel[Colisten] | None) -> ColistenIn | None:
+    """Return co-listening joined to a catalogue, both warm: no first caller waits for them."""
+    named.catalogue.warm()
+    taste = None if colisten is None else ColistenIn.of(colisten.model, named.catalogue)
+    if taste is not None:
+        taste.warm()
+    candidates.warm(named.catalogue, taste)
+    return taste
