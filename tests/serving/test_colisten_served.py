@@ -51,6 +51,9 @@ async def test_it_is_picked_up_named_and_explained(
 
         register_files(world, tmp_path, "colisten", colisten_of(world).to_files())
         client.application._house_keep()
+        taste = client.application.served.taste
+        assert taste is not None
+        assert {"artists_here", "canonical", "place"} <= vars(taste).keys()  # warm before anybody
         after = await client.recommend()
         assert after["metadata"]["models"] == {"scorer": 2, "colisten": 1}
         assert after["metadata"]["cache"] == "miss"  # another key: nothing old is served
@@ -61,13 +64,18 @@ async def test_it_is_picked_up_named_and_explained(
         best = max(after["recommendations"], key=lambda t: t["components"]["colisten"])
         assert "people who listen like you play it" in best["explanation"]
 
+        register(world, tmp_path, 3, WEIGHED)
+        client.application._house_keep()
+        assert client.application.served.models == {"scorer": 3, "colisten": 1}
+        assert client.application.served.taste is taste  # what has not changed is taken over
+
         with world.begin() as connection:
             connection.execute(
                 sa.text("DELETE FROM mlflow.registered_model_aliases WHERE name = 'colisten'")
             )
         client.application._house_keep()
         without = await client.recommend()
-        assert without["metadata"]["models"] == {"scorer": 2}
+        assert without["metadata"]["models"] == {"scorer": 3}
 
 
 async def test_a_listener_without_history_gets_fifty(
