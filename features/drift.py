@@ -11,6 +11,7 @@ from math import log
 
 import sqlalchemy as sa
 
+from features.bulk import make_room
 from features.feeds import BEFORE_DAYS
 from recommender.audio import FEATURES
 from recommender.cold_start import stage_of
@@ -29,18 +30,21 @@ _HEARD = """
 """
 _FEATURES = sa.text(
     f"""
-    WITH heard AS ({_HEARD}), binned AS (
-        SELECT h.at >= :day AS today, f.name,
+    WITH heard AS (
+        SELECT at >= :day AS today, track_id, count(*) AS n FROM ({_HEARD}) h GROUP BY 1, 2
+    ), binned AS (
+        SELECT h.today, h.n, f.name,
                least({BINS - 1}, greatest(0, floor(f.value * {BINS})::int))::text AS bin
         FROM heard h JOIN audio_features a USING (track_id)
         CROSS JOIN LATERAL (VALUES {", ".join(f"('{n}', {x})" for n, x in _SCALED.items())})
             AS f (name, value)
         WHERE f.value IS NOT NULL
         UNION ALL
-        SELECT h.at >= :day, 'category', coalesce(t.category, 'none')
+        SELECT h.today, h.n, 'category', coalesce(t.category, 'none')
         FROM heard h JOIN tracks t USING (track_id)
     )
-    SELECT name, bin, count(*) FILTER (WHERE today), count(*) FILTER (WHERE NOT today)
+    SELECT name, bin, coalesce(sum(n) FILTER (WHERE today), 0)::bigint,
+           coalesce(sum(n) FILTER (WHERE NOT today), 0)::bigint
     FROM binned GROUP BY name, bin
     """  # noqa: S608 - constants above
 )
@@ -63,6 +67,7 @@ def drift(engine: sa.Engine, *, day: datetime, until: datetime) -> dict[str, flo
     """
     asked = {"day": day, "until": until}
     with engine.connect() as connection:
+        make_room(connection)
         since = connection.scalar(
             sa.text("SELECT CAST(:day AS timestamptz) - make_interval(days => :days)"),
             {"day": day, "days": BEFORE_DAYS},

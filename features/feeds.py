@@ -7,6 +7,8 @@ from statistics import median
 
 import sqlalchemy as sa
 
+from features.bulk import make_room
+
 BEFORE_DAYS = 28
 """A day is compared with so many days before it."""
 
@@ -101,6 +103,7 @@ def read_feeds(engine: sa.Engine, *, until: datetime) -> list[Feed]:
     """Return every feed on the day that ends at `until`."""
     feeds = []
     with engine.connect() as connection:
+        make_room(connection)
         for name, (of_day, of_before) in _STATEMENTS.items():
             asked = {"until": until, "days": BEFORE_DAYS}
             rows, listeners, silent, timed, untrainable, top = connection.execute(

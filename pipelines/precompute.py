@@ -21,10 +21,9 @@ from features.database import connect
 from features.nights import Outcome
 from features.redis_server import ask_whether_cluster
 from features.settings import Settings
-from features.spreading import IN_PART, PARTS
+from features.spreading import IN_PART, one_at_a_time
 from pipelines.environment import Environment
 from pipelines.nights.night import Night
-from pipelines.workers import open_workers
 from recommender.errors import ModelFormatError
 from serving.cache import LIST_SECONDS, Cache
 from serving.first_lists import PLAIN, Asked, FirstLists
@@ -36,10 +35,13 @@ from serving.recommend import Recommender
 from serving.samples import ComponentSamples
 from serving.shadow import Shadows
 from serving.versions import Versions
+from training.data.forks import forked
 
-PROCESSES, MANY = 2, 500
-"""From so many listeners on, so many processes compute lists; for fewer, starting them takes longer
-than it saves."""
+MANY = 500
+"""From so many listeners on two processes compute lists; for fewer, opening models in each takes
+longer than it saves."""
+LIST_PARTS = 32
+"""A part of 10,000 listeners takes seconds: whoever ends last does not work alone for long."""
 BATCH = 500
 """Listeners read at a time: memory does not grow with how many there are."""
 NAMESPACE = UUID("6a1b8c1e-5f0e-4c59-9d7b-0f6f0e1d2c3b")
@@ -77,10 +79,8 @@ def precompute(night: Night) -> Outcome:
     )
     done = 0
     try:
-        with open_workers(
-            environment.settings, processes=PROCESSES if len(first) == MANY else 0
-        ) as spread:
-            for lists in spread(work, range(PARTS)):
+        with night.spreading(here=forked if len(first) == MANY else one_at_a_time) as spread:
+            for lists in spread(work, range(LIST_PARTS)):
                 done += lists
                 night.say(f"precompute: {done} lists")
     except ModelFormatError as error:
@@ -151,7 +151,7 @@ def active(
     since: datetime,
     until: datetime,
     part: int,
-    parts: int = PARTS,
+    parts: int = LIST_PARTS,
     batch: int = BATCH,
 ) -> Iterator[Sequence[str]]:
     """Yield the listeners of a part who played, said or were served something in [since, until)."""

@@ -18,7 +18,6 @@ from features.spreading import in_this_process
 from pipelines import audio, precompute, promoting, watch
 from pipelines.nights import reporting
 from pipelines.nights.night import Night
-from pipelines.workers import open_workers
 from training.errors import NothingTrainableError
 
 if TYPE_CHECKING:
@@ -64,6 +63,8 @@ def refresh_history(night: Night) -> Outcome:
 def refresh_features(night: Night) -> Outcome:
     """Derive the feature tables, look for missing audio, and derive again what that changed."""
     engine = night.environment.engine
+    if night.ahead is not None:
+        night.ahead.begin()  # Postgres works, this process has time
 
     def say(step: str, share: float = 0.0) -> None:
         night.say(f"refresh_features: {step}")
@@ -88,14 +89,24 @@ def train_audio_estimator(night: Night) -> Outcome:
     from training.audio_estimator import train_audio_estimator as train  # noqa: PLC0415
     from training.data.audio_examples import read_examples  # noqa: PLC0415
 
+    engine, examples = night.environment.engine, None
     for latest in night.registry.versions("audio_estimator")[-1:]:
         run = night.registry.run(latest.run_id)
-        rows = read_examples(night.environment.engine).sha256
-        if run.started_at != night.as_of and run.tags.get("data_sha256") == rows:
+        if run.started_at == night.as_of:
+            continue
+        examples = read_examples(engine)
+        if run.tags.get("data_sha256") == examples.sha256:
             return {"model": "audio_estimator", "skipped": f"{latest} was fitted to the same rows"}
 
     def fit() -> None:
-        train(night.environment.engine, night.registry, seed=SEED, now=night.as_of, decide=False)
+        train(
+            engine,
+            night.registry,
+            seed=SEED,
+            now=night.as_of,
+            decide=False,
+            examples=examples,
+        )
 
     return _trained(night, "audio_estimator", fit)
 
@@ -122,7 +133,7 @@ def consolidate_qtables(night: Night) -> Outcome:
     from training.qtables import train_qtable as train  # noqa: PLC0415 - imports scipy
 
     def fit() -> None:
-        with open_workers(night.environment.settings, here=in_this_process) as spread:
+        with night.spreading(here=in_this_process) as spread:
             train(night.environment.engine, night.registry, now=night.as_of, spread=spread)
 
     return _trained(night, "qtable", fit)

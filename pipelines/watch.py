@@ -7,6 +7,7 @@ there are nights. Broken data stops every promotion of its night.
 from datetime import datetime, timedelta
 
 from features import engagement, feeds
+from features.bulk import make_room
 from features.drift import drift, drifted
 from features.engagement import Figure
 from features.nights import Outcome
@@ -27,6 +28,7 @@ def watch(night: Night) -> Outcome:
     broken = feeds.broken(of_day, limits_of(settings))
     moved = drift(engine, day=until - DAY, until=until)
     with engine.connect() as connection:
+        make_room(connection)
         figures = {
             "long_plays": engagement.long_plays(connection, since=until - DAY, until=until),
             "new_artists": engagement.new_artists(connection, since=until - MONTH, until=until),

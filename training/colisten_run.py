@@ -1,7 +1,7 @@
 """One training run of the model `colisten`, from Postgres to a registered version."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -11,10 +11,11 @@ import numpy as np
 import sqlalchemy as sa
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from recommender.audio import FloatArray
 from recommender.cold_start import Stage
 from recommender.colisten import REASONS, Colisten
 from recommender.grain import Grain
-from recommender.tracks import Catalogue
+from recommender.tracks import Catalogue, IndexArray
 from training.code_version import code_version
 from training.data.data_parts import DATA_FILE, Part, hash_of, to_file
 from training.data.dataset import Dataset, Holdout, catalogue_part, read_dataset, visible
@@ -24,7 +25,7 @@ from training.data.listening import Listened, listening_of, read_listening
 from training.evaluation.intervals import Interval, bootstrap
 from training.evaluation.served_lists import GAIN, K, ndcg
 from training.figures import learning_curve_figure
-from training.fit.colisten import fit_colisten
+from training.fit.colisten import ColistenFit, fit_colisten, side_by_side
 from training.fit.grains import fit_grain
 from training.packaging import sha256
 from training.runs import BASELINE, COLISTEN, COMPARED_WITH, FITTED_FROM_TAG, LISTENING, Run
@@ -59,6 +60,7 @@ def train_colisten(
     now: datetime,
     until: datetime | None = None,
     most: int = MOST_LISTENING,
+    processes: int | None = None,
     progress: Progress | None = None,
     timer: Callable[[], float] = time.perf_counter,
 ) -> TrainedColisten:
@@ -74,6 +76,8 @@ def train_colisten(
         See `training.data.histories.read_histories`.
     most
         Listeners that it is fitted to, where there are more.
+    processes
+        See `training.data.forks.forked`; the run comes out the same for any number.
 
     Raises
     ------
@@ -88,16 +92,17 @@ def train_colisten(
     drawn = draw_listeners(engine, seed=seed, most_listening=most, until=until)
     dataset = read_dataset(engine, seed=seed, until=until, drawn=drawn)
     histories = dataset.histories
+    listened = read_listening(engine, drawn.listening, until=histories.until)
+    catalogue = dataset.catalogue
+    say(f"fitting to {len(drawn.listening)} listeners, and testing on {len(dataset.test)} others")
+    fit = ColistenFit(listened.listenings, lambda _: catalogue, seed)
+    tests = [lambda: worth(dataset, seed=seed), lambda: learning_curve(dataset, seed=seed)]
     # One thread: sums in another order would differ in their last bits.
     with threadpool_limits(limits=1):
-        say(f"testing on {len(dataset.test)} listeners")
-        metrics = worth(dataset, seed=seed)
-        say("measuring what fewer listeners would give")
-        curve = learning_curve(dataset, seed=seed) | {len(dataset.fit): metrics[f"ndcg_{K}"]}
-        say(f"fitting to {len(drawn.listening)} listeners")
-        listened = read_listening(engine, drawn.listening, until=histories.until)
-        colisten = fit_to(listened, dataset.catalogue, seed=seed)
-    parts = parts_of(listened, dataset.catalogue)
+        *model, metrics, curve = side_by_side([*fit.tasks, *tests], processes=processes)
+    colisten = fit.model(*model)
+    curve |= {len(dataset.fit): metrics[f"ndcg_{K}"]}
+    parts = parts_of(listened, catalogue)
     say("registering the version")
     champion = registry.champion(COLISTEN)
     files = colisten.to_files()
@@ -177,8 +182,10 @@ def learning_curve(dataset: Dataset, *, seed: int) -> dict[int, Interval]:
     """Return NDCG@10 of the same test listeners where only some of the others fit the grain."""
     order = sorted(dataset.fit, key=lambda one: draw_of(one.history.user_id, seed, "curve"))
     sizes = sorted({max(1, int(share * len(order))) for share in SHARES})
+    stage = Stage.MONTH_2_PLUS
     return {
-        size: worth(replace(dataset, fit=order[:size]), seed=seed)[f"ndcg_{K}"] for size in sizes
+        size: bootstrap(_found(replace(dataset, fit=order[:size]), (stage,), seed)[stage][0], seed)
+        for size in sizes
     }
 
 
@@ -188,16 +195,8 @@ def worth(dataset: Dataset, *, seed: int) -> dict[str, Interval]:
     All artists that two listeners play are ranked but those seen; a listener of week 1 has nothing
     to fold in, so that both rank by popularity there.
     """
-    plays = [listening_of(holdout.history).artists for holdout in dataset.fit]
-    grain = fit_grain(plays, seed=seed)
-    listeners = np.zeros(len(grain))
-    for one in plays:
-        at = grain.places(list(one))
-        listeners[at[at >= 0]] += 1
     metrics: dict[str, Interval] = {}
-    for stage in Stage:
-        values = np.array([_one(holdout, stage, grain, listeners) for holdout in dataset.test])
-        ours, popular = values.T
+    for stage, (ours, popular) in _found(dataset, tuple(Stage), seed).items():
         parts = {f"ndcg_{K}": ours, f"popularity_ndcg_{K}": popular, GAIN: ours - popular}
         for name, part in parts.items():
             metrics[f"{stage}/{name}"] = bootstrap(part, seed)
@@ -206,8 +205,25 @@ def worth(dataset: Dataset, *, seed: int) -> dict[str, Interval]:
     return metrics
 
 
+def _found(
+    dataset: Dataset, stages: Sequence[Stage], seed: int
+) -> dict[Stage, tuple[FloatArray, FloatArray]]:
+    """Return per stage the NDCG of each test listener: the grain's, and popularity's."""
+    plays = [listening_of(holdout.history).artists for holdout in dataset.fit]
+    grain = fit_grain(plays, seed=seed)
+    listeners = np.zeros(len(grain))
+    for one in plays:
+        at = grain.places(list(one))
+        listeners[at[at >= 0]] += 1
+    found = {}
+    for stage in stages:
+        values = np.array([_one(holdout, stage, grain, listeners) for holdout in dataset.test])
+        found[stage] = values[:, 0], values[:, 1]
+    return found
+
+
 def _one(
-    holdout: Holdout, stage: Stage, grain: Grain, listeners: np.ndarray
+    holdout: Holdout, stage: Stage, grain: Grain, listeners: FloatArray
 ) -> tuple[float, float]:
     plays, counts = visible(holdout, stage)
     seen: dict[str, float] = {}
@@ -228,6 +244,20 @@ def _one(
     for scores in (ours, listeners):
         open_scores = scores.astype(np.float64).copy()
         open_scores[heard[heard >= 0]] = -np.inf
-        ranked = np.argsort(-open_scores, kind="stable")[:K]
-        found.append(ndcg(ranked.tolist(), relevant))
+        found.append(ndcg(highest(open_scores, K).tolist(), relevant))
     return found[0], found[1]
+
+
+def highest(scores: FloatArray, k: int) -> IndexArray:
+    """Return the places of the k highest scores, the highest first, of equals the first.
+
+    Examples
+    --------
+    >>> highest(np.array([0.5, 0.9, 0.1, 0.9, 0.5]), 3).tolist()
+    [1, 3, 0]
+    """
+    if k >= len(scores):
+        return np.argsort(-scores, kind="stable")
+    near = np.flatnonzero(scores >= np.partition(scores, -k)[-k])  # k, and equals of the last
+    places: IndexArray = near[np.argsort(-scores[near], kind="stable")][:k]
+    return places

@@ -1,6 +1,7 @@
 """What the steps of one night share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cached_property
@@ -8,8 +9,11 @@ from typing import TYPE_CHECKING
 
 from features import nights
 from features.nights import Outcome
+from features.spreading import Spread
 from pipelines.environment import Environment
+from pipelines.nights.ahead import Ahead
 from pipelines.nights.lock import Lock
+from pipelines.workers import open_workers
 
 if TYPE_CHECKING:
     from training.registry import Registry
@@ -29,6 +33,8 @@ class Night:
         Gets a line before each step.
     lock
         What keeps other nights out; None: nothing does, as where a step runs outside of a night.
+    ahead
+        The registry and the workers that its steps share; None: each step opens its own.
     """
 
     date: date
@@ -37,6 +43,7 @@ class Night:
     now: Callable[[], datetime]
     say: Callable[[str], None]
     lock: Lock | None = None
+    ahead: Ahead | None = None
 
     def check_lock(self) -> None:
         """Stop a night whose lock is lost, before it writes what another night may write too.
@@ -51,8 +58,19 @@ class Night:
 
     @cached_property
     def registry(self) -> "Registry":
-        """The model registry; the first use imports MLflow, some seconds."""
+        """The model registry; the first use imports MLflow, some seconds, unless that has begun."""
+        if self.ahead is not None:
+            self.ahead.wait()  # and no import goes on beside a step's own
         return self.environment.registry()
+
+    @contextmanager
+    def spreading(self, here: Spread) -> Iterator[Spread]:
+        """Lend what does work in parts: the night's workers where it has any, else `here`."""
+        if self.ahead is not None:
+            yield self.ahead.spread(here)
+        else:
+            with open_workers(self.environment.settings, here=here) as spread:
+                yield spread
 
     def outcome(self, step: str) -> Outcome:
         """Return what a step of this night came to; empty where it was not done."""

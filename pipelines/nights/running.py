@@ -18,6 +18,7 @@ from features.nights import Outcome
 from pipelines import steps
 from pipelines.environment import Environment
 from pipelines.nights import alarms, due, webhook
+from pipelines.nights.ahead import open_ahead
 from pipelines.nights.lock import Lock, holder, only_one
 from pipelines.nights.night import Night
 from training.errors import RegistryUnavailableError
@@ -117,7 +118,12 @@ def open_night(
         holder=holder(),
         now=now(),
     )
-    yield Night(night_date, as_of, environment, now, lambda line: say(f"{night_date} {line}"), lock)
+
+    def say_night(line: str) -> None:
+        say(f"{night_date} {line}")
+
+    with open_ahead(environment) as ahead:
+        yield Night(night_date, as_of, environment, now, say_night, lock, ahead)
 
 
 def close_night(night: Night, failure: str | None) -> int:

@@ -1,7 +1,7 @@
 """The fit of `audio_estimator`: ridge regression on genres, then shrinkage of artists' means."""
 
-from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -16,7 +16,73 @@ MOST_GENRES, FEWEST_TRACKS = 2_000, 5
 LARGEST_SHRINKAGE = 1_000.0
 
 
+@dataclass(frozen=True)
+class Tags:
+    """The raw genres of n tracks as numbers, so that parts of the tracks need not be read anew.
+
+    Attributes
+    ----------
+    names
+        The distinct genres, ascending.
+    genre
+        Places in `names`, track by track, each track's in the order given.
+    ends
+        (n + 1,) where a track's begin and end.
+
+    Examples
+    --------
+    >>> tags = Tags.of([("rock", "folk"), (), ("folk",)])
+    >>> tags.names, tags.genre.tolist(), tags.take(np.array([2, 1])).ends.tolist()
+    (('folk', 'rock'), [1, 0, 0], [0, 1, 1])
+    """
+
+    names: tuple[str, ...]
+    genre: IndexArray
+    ends: IndexArray
+
+    @classmethod
+    def of(cls, genres: Sequence[Sequence[str]]) -> "Tags":
+        """Give each genre of some tracks a number."""
+        names = sorted({name for names in genres for name in names})
+        place = {name: number for number, name in enumerate(names)}
+        flat = np.array([place[name] for names in genres for name in names], dtype=np.int64)
+        ends = np.cumsum([0, *map(len, genres)])
+        return cls(tuple(names), flat, ends)
+
+    def take(self, rows: IndexArray) -> "Tags":
+        """Return these tracks alone."""
+        begins, lengths = self.ends[rows], np.diff(self.ends)[rows]
+        ends = np.concatenate([[0], np.cumsum(lengths)])
+        at = np.arange(ends[-1]) + np.repeat(begins - ends[:-1], lengths)
+        return Tags(self.names, self.genre[at], ends)
+
+    @property
+    def common(self) -> IndexArray:
+        """The genres that most tracks have, ascending; of equals those that come first."""
+        found, first = np.unique(self.genre, return_index=True)
+        count = np.bincount(self.genre, minlength=len(self.names))[found]
+        order = np.lexsort((first, -count))[:MOST_GENRES]
+        return np.sort(found[order][count[order] >= FEWEST_TRACKS])
+
+    def design(self, known: IndexArray) -> csr_matrix:
+        """Return (n, known): 1 / (number of a track's known genres) in their columns."""
+        place = np.full(len(self.names), -1, dtype=np.int64)
+        place[known] = np.arange(len(known))
+        tracks, width = len(self.ends) - 1, max(1, len(known))
+        track, column = np.repeat(np.arange(tracks), np.diff(self.ends)), place[self.genre]
+        # A track that names a genre twice has it once.
+        track, column = np.divmod(np.unique((track * width + column)[column >= 0]), width)
+        count = np.bincount(track, minlength=tracks)
+        ends = np.concatenate([[0], np.cumsum(count)])
+        return csr_matrix((1 / count[track], column, ends), shape=(tracks, len(known)))
+
+
 def fit(audio: FloatArray, artist: IndexArray, genres: Sequence[Sequence[str]]) -> AudioEstimator:
+    """Fit to tracks whose audio is known: see `fit_tagged`."""
+    return fit_tagged(audio, artist, Tags.of(genres))
+
+
+def fit_tagged(audio: FloatArray, artist: IndexArray, tags: Tags) -> AudioEstimator:
     """Fit to tracks whose audio is known.
 
     Genres: x is 1 / (number of the track's known genres) in the columns of these; coefficients
@@ -24,39 +90,42 @@ def fit(audio: FloatArray, artist: IndexArray, genres: Sequence[Sequence[str]]) 
     Artists: k = variance of the residuals within artists / variance between them (one-way analysis
     of variance): a mean of k tracks is worth as much as the genre.
     """
-    counted = Counter(name for names in genres for name in names)
-    named = [name for name, n in counted.most_common(MOST_GENRES) if n >= FEWEST_TRACKS]
-    known = tuple(sorted(named))
-    x = _design(genres, known)
+    known = tags.common
+    x = tags.design(known)
     features = len(FEATURES)
     coefficients, intercept = np.zeros((len(known), features)), np.zeros(features)
     shrinkage = np.zeros(features)
+    systems: dict[bytes, _System] = {}  # most often every track has all features: one system
     for f in range(features):
         has = ~np.isnan(audio[:, f])
         y = audio[has, f]
         if not len(y):
             intercept[f], shrinkage[f] = 0.5, LARGEST_SHRINKAGE
             continue
-        inside = x[has]
-        mean_x, mean_y = np.asarray(inside.mean(axis=0)).ravel(), y.mean()
-        normal = (inside.T @ inside).toarray() - len(y) * np.outer(mean_x, mean_x)
-        normal += RIDGE * np.eye(len(known))
-        coefficients[:, f] = np.linalg.solve(normal, inside.T @ (y - mean_y))
-        intercept[f] = mean_y - mean_x @ coefficients[:, f]
-        residual = y - intercept[f] - inside @ coefficients[:, f]
+        which = np.packbits(has).tobytes()
+        system = systems[which] = systems.get(which) or _System.of(x[has])
+        mean_y = y.mean()
+        coefficients[:, f] = np.linalg.solve(system.normal, system.x.T @ (y - mean_y))
+        intercept[f] = mean_y - system.mean @ coefficients[:, f]
+        residual = y - intercept[f] - system.x @ coefficients[:, f]
         shrinkage[f] = _shrinkage(residual, artist[has])
-    return AudioEstimator(known, coefficients, intercept, shrinkage)
+    names = tuple(tags.names[genre] for genre in known.tolist())
+    return AudioEstimator(names, coefficients, intercept, shrinkage)
 
 
-def _design(genres: Sequence[Sequence[str]], known: Sequence[str]) -> csr_matrix:
-    place = {name: column for column, name in enumerate(known)}
-    columns, shares, ends = list[int](), list[float](), [0]
-    for names in genres:
-        found = sorted({place[name] for name in names if name in place})
-        columns += found
-        shares += [1 / len(found) for _ in found]
-        ends.append(len(columns))
-    return csr_matrix((shares, columns, ends), shape=(len(genres), len(known)))
+@dataclass(frozen=True)
+class _System:
+    """What the equations of features of the same tracks share."""
+
+    x: csr_matrix
+    mean: FloatArray
+    normal: FloatArray
+
+    @classmethod
+    def of(cls, x: csr_matrix) -> "_System":
+        mean = np.asarray(x.mean(axis=0)).ravel()
+        normal = (x.T @ x).toarray() - x.shape[0] * np.outer(mean, mean)
+        return cls(x, mean, normal + RIDGE * np.eye(x.shape[1]))
 
 
 def _shrinkage(residual: FloatArray, artist: IndexArray) -> float:

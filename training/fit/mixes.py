@@ -96,10 +96,22 @@ def fit_mixes(
 
 def fit_grains(listenings: Sequence[Listening], catalogue: Catalogue, *, seed: int) -> Colisten:
     """Return a model of these histories with the mixes still to be fitted."""
-    artists = fit_grain([one.artists for one in listenings], seed=seed)
+    return Colisten(
+        grain_of_artists(listenings, seed=seed),
+        grain_of_tracks(listenings, seed=seed),
+        Background.of(catalogue.tracks),
+    )
+
+
+def grain_of_artists(listenings: Sequence[Listening], *, seed: int) -> Grain:
+    """Return which artists go together."""
+    return fit_grain([one.artists for one in listenings], seed=seed)
+
+
+def grain_of_tracks(listenings: Sequence[Listening], *, seed: int) -> Grain:
+    """Return which tracks go together; empty where nobody's are known."""
     played = [dict.fromkeys(one.tracks, 1.0) for one in listenings if one.tracks]
-    tracks = fit_grain(played, seed=seed) if played else Grain.empty()
-    return Colisten(artists, tracks, Background.of(catalogue.tracks))
+    return fit_grain(played, seed=seed) if played else Grain.empty()
 
 
 def _tracks_hidden(one: Listening, joined: ColistenIn, rng: np.random.Generator) -> Choice | None:
