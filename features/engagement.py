@@ -17,7 +17,7 @@ MONTH_DAYS = 30
 DEMO_EVENTS = "de300000-0000-8000-8000-"
 """How ids of what a demonstration says begin; version 8 of RFC 9562: of one's own making."""
 
-_NO_DEMO = f"CAST(event_id AS text) NOT LIKE '{DEMO_EVENTS}%'"
+_NO_DEMO = f"event_id NOT BETWEEN '{DEMO_EVENTS}000000000000' AND '{DEMO_EVENTS}ffffffffffff'"
 _LONG = sa.text(
     f"""
     SELECT count(*), count(*) FILTER (WHERE listen_duration_ms > :long),

@@ -80,6 +80,8 @@ def precompute(night: Night) -> Outcome:
     done = 0
     try:
         with night.spreading(here=forked if len(first) == MANY else one_at_a_time) as spread:
+            if spread is forked:
+                _opened(_Models(work.place), night.as_of)  # once: forks share it
             for lists in spread(work, range(LIST_PARTS)):
                 done += lists
                 night.say(f"precompute: {done} lists")

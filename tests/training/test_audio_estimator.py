@@ -15,6 +15,7 @@ from recommender.audio import FEATURES
 from recommender.audio_estimator import AudioEstimator
 from recommender.errors import ModelFormatError
 from tests.training.test_promotion import FakeVersions
+from training import audio_estimator
 from training.audio_estimator import out_of_fold, promote_if_it_helps
 from training.data.audio_examples import AudioExamples, read_examples
 from training.data.catalogue import load_trainable_catalogue
@@ -56,6 +57,19 @@ def test_the_planted_world_is_learned() -> None:
     assert metrics["mae_known_artist"].mean == pytest.approx(0.0175, abs=0.002)
     assert metrics["mae"].mean < metrics["without_model_mae"].mean
     assert metrics["gain_mae"].low > 0
+
+
+def test_the_interval_of_many_tracks_is_that_of_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    error = np.abs(rng.normal(0, 0.2, (12_000, 7)))
+    error[rng.random(12_000) < 0.3] = np.nan
+    found = audio_estimator._mean(error, seed=7)
+    monkeypatch.setattr(audio_estimator, "MOST_RESAMPLED", 20_000)
+    drawn = audio_estimator._mean(error, seed=7)
+    assert found.mean == drawn.mean
+    width = drawn.high - drawn.low
+    assert found.low == pytest.approx(drawn.low, abs=0.05 * width)
+    assert found.high == pytest.approx(drawn.high, abs=0.05 * width)
 
 
 def test_equal_data_gives_equal_bytes_and_comes_back() -> None:

@@ -97,7 +97,7 @@ def test_too_few_histories_leave_the_constants(engine: sa.Engine, world: "World"
 
     catalogue = load_trainable_catalogue(engine)
     some = [Listening({f"artist{n:03}": 1.0 for n in range(k, k + 6)}) for k in range(5)]
-    model = fit_colisten(some, lambda _: catalogue, seed=1)
+    model = fit_colisten(some, lambda _: catalogue, seed=1, processes=1)
     assert (model.by_tracks, model.by_artists) == (BY_TRACKS, BY_ARTISTS)
 
 
@@ -105,6 +105,18 @@ def files_of(engine: sa.Engine) -> dict[str, bytes]:
     """The model that a run would register now."""
     listened = read_listening(engine, draw_listeners(engine, seed=3).listening)
     return dict(fit_to(listened, load_trainable_catalogue(engine), seed=3).to_files())
+
+
+def test_the_model_does_not_depend_on_how_many_processes_fit_it(
+    circles: sa.Engine, world: "World"
+) -> None:
+    listened = read_listening(circles, draw_listeners(circles, seed=3).listening)
+    catalogue = load_trainable_catalogue(circles)
+    here, apart = (
+        fit_colisten(listened.listenings, lambda _: catalogue, seed=3, processes=n).to_files()
+        for n in (1, 2)
+    )
+    assert here == apart
 
 
 def test_after_a_deletion_the_model_is_that_of_histories_without_the_listener(
