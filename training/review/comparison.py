@@ -17,7 +17,8 @@ from training.errors import RegistryError, TrainingError
 from training.evaluation.evidence import EVALUATION_FILE
 from training.evaluation.intervals import Interval, bootstrap_columns
 from training.evaluation.list_metrics import COVERAGE, METRICS
-from training.review.gates import Case, Finding, Margins, findings
+from training.review.gates import Case, Finding, findings
+from training.review.margins import Margins
 from training.review.promotion import Entry, Versions, history
 from training.runs import DATA_TAG, MODEL_TAG, StoredRun, Version
 
