@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
@@ -86,11 +86,11 @@ def _allowed() -> int:
     return min(PROCESSES, len(os.sched_getaffinity(0)))
 
 
-_work: list[Callable[..., object]] = []
+_work: list[Callable[[Any], Any]] = []
 """Of a forked process: what it does. It came with the fork, and need not be picklable."""
 
 
-def _begin(work: Callable[..., object]) -> None:
+def _begin(work: Callable[[Any], Any]) -> None:
     gc.freeze()  # a collection would write into every page that is shared
     threadpool_limits(limits=1)  # sums in another order would differ in their last bits
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started it says when it ends
@@ -107,5 +107,5 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _do(item: object) -> object:
+def _do(item: Any) -> Any:
     return _work[-1](item)
