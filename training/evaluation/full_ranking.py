@@ -6,22 +6,39 @@ its candidates. Here only tracks that can still win are looked at, and compared 
 chosen; a test holds the two together.
 """
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
 import numpy as np
 
 from recommender.audio import NEUTRAL, AudioArray, FloatArray, cosine
+from recommender.candidates import EXACT
+from recommender.cold_start import Stage
+from recommender.colisten import REASONS
 from recommender.components import DIVERSITY, STATIC
 from recommender.diversity import NEW_IN_LIST, UNLIKENESS
 from recommender.listener import Listener
 from recommender.ranking import ARTIST_CAP
 from recommender.scoring import Weights
+from recommender.taste import Taste
 from recommender.tracks import Catalogue, IndexArray, Tracks
 
 LIMIT = 50
-HISTORY = "history"
+COLISTEN = "colisten"
+HISTORY, NOVELTY, PERSONALITY, POPULARITY = "history", "novelty", "personality", "popularity"
+"""Components that are worked out by a shorter way here; all others as they are."""
+TRAITS_KEPT = 32
+FEWEST_LOOKED_AT = 256
+AT_ONCE = 8192
+"""Tracks whose values stay in the processor's cache."""
+ROUNDING, Z_ROUNDING = 1e-9, 1e-4
+"""More than a sum of components, or float32's part in z, differs for being added in another order.
+"""
+NEAREST = float(np.log(1 + 1e-3))
+FURTHEST = float(np.log(1e-3))
+"""Between them lies `background.nearness`, and `taste.FAR` as well."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +59,19 @@ class FullRanking:
 
         history is a sum over all that was heard: where no feature is missing, the sum over unit
         rows is taken before the product with each track, equal but for rounding (float32's 1e-7).
+        novelty is that of somebody who heard nothing, but for the tracks of artists heard, and
+        personality is the same at every stage.
         """
-        parts = {key: STATIC[key](listener, self.tracks) for key in keys if key != HISTORY}
+        parts: dict[str, FloatArray] = {}
+        for key in keys:
+            if key == POPULARITY:
+                parts[key] = self._of_nobody[key]
+            elif key == NOVELTY:
+                parts[key] = self._novelty(listener)
+            elif key == PERSONALITY:
+                parts[key] = self._personality(tuple(listener.traits.items()))
+            elif key != HISTORY:
+                parts[key] = STATIC[key](listener, self.tracks)
         if HISTORY in keys:
             heard, weight = _unit(listener.history_audio), listener.history_weight
             if self.unit is None or heard is None or not weight.sum() > 0:
@@ -51,6 +79,33 @@ class FullRanking:
             else:
                 parts[HISTORY] = np.minimum(1.0, self.unit @ (weight @ heard / weight.sum()))
         return parts
+
+    def lists(
+        self, listener: Listener, weights: Sequence[Weights], limit: int = LIMIT
+    ) -> list[IndexArray]:
+        """Return the best list by each of these weights, as `best` does.
+
+        Of a large catalogue, what co-listening says is worked out for the tracks that may stand:
+        how near a track is to what was heard takes longest, and bounds on it rule most tracks out.
+        """
+        keys = [key for key in STATIC if any(one.get(key) for one in weights)]
+        taste = listener.taste
+        if COLISTEN not in keys or taste is None or len(self.tracks) <= EXACT:
+            components = self.components(listener, keys)
+            return [self.best(listener, components, one, limit) for one in weights]
+        keys.remove(COLISTEN)
+        components = self.components(listener, keys)
+        lowest, highest = _bounds(taste, self.tracks)
+        may_stand = np.zeros(len(self.tracks), dtype=np.bool_)
+        for one in weights:
+            base, weight = self._base(listener, components, one), one.get(COLISTEN, 0.0)
+            reach = self._reach(base + weight * lowest, one.get(DIVERSITY, 0.0), limit)
+            may_stand |= base + weight * highest >= reach
+        at = np.flatnonzero(may_stand)
+        few = FullRanking(self.tracks.take(at))
+        of_few = {key: values[at] for key, values in components.items()}
+        of_few[COLISTEN] = STATIC[COLISTEN](listener, few.tracks)
+        return [few.best(listener, of_few, one, limit) for one in weights]
 
     def best(
         self,
@@ -64,22 +119,30 @@ class FullRanking:
         It is shorter than `limit` only where the artist cap leaves no more.
         """
         weight = weights.get(DIVERSITY, 0.0)
-        base = np.zeros(len(self.tracks))
-        for key in STATIC:
-            if weights.get(key):
-                base += weights[key] * components[key]
-        base[np.isin(self.tracks.row, np.union1d(listener.heard, listener.disliked))] = -np.inf
-        places = self._contenders(base, weight, limit)
-        ceiling = base[places] + weight * (UNLIKENESS + NEW_IN_LIST)
+        base = self._base(listener, components, weights)
+        places = np.flatnonzero(base >= self._reach(base, weight, limit))
+        # By base, of equals the lower row first: whatever a position takes stands near the top.
+        places = places[np.argsort(-base[places], kind="stable")]
+        full = weight * (UNLIKENESS + NEW_IN_LIST)
+        highest = base[places] + full
+        ceiling = highest.copy()
         artist = self.tracks.artist[places]
         likeness = _Likeness(self, places) if weight else None
         chosen: list[int] = []
         named: dict[int, int] = {}
+        size = FEWEST_LOOKED_AT
         while len(chosen) < min(limit, len(places)):
-            score = ceiling
-            if likeness is not None:
-                score = ceiling - likeness.sums(UNLIKENESS * weight / max(1, len(chosen)))
-            best = int(score.argmax())
+            factor = UNLIKENESS * weight / max(1, len(chosen))
+            while True:
+                score = ceiling[:size]
+                if likeness is not None:
+                    score = score - likeness.sums(size, factor)
+                best = int(score.argmax())
+                # Nobody further down scores more than they would in full diversity.
+                reach = score[best] - ROUNDING
+                if size >= len(places) or highest[size] < reach:
+                    break
+                size = max(2 * size, int(np.searchsorted(-highest, -reach, side="right")))
             if ceiling[best] == -np.inf:
                 break
             chosen.append(best)
@@ -92,12 +155,27 @@ class FullRanking:
                 likeness.take(best)
         return self.tracks.row[places[chosen]]
 
-    def _contenders(self, base: FloatArray, weight: float, limit: int) -> IndexArray:
-        """Return the places of all tracks that some position could take, ascending.
+    def _base(
+        self, listener: Listener, components: Mapping[str, FloatArray], weights: Weights
+    ) -> FloatArray:
+        """Return (n,) weight x component, summed; -inf where a track may not stand."""
+        base = np.zeros(len(self.tracks))
+        for key in STATIC:
+            if weights.get(key) and key in components:
+                base += weights[key] * components[key]
+        closed = np.union1d(listener.heard, listener.disliked)
+        at = np.searchsorted(self.tracks.row, closed)
+        is_here = at < len(self.tracks)
+        is_here[is_here] = self.tracks.row[at[is_here]] == closed[is_here]
+        base[at[is_here]] = -np.inf
+        return base
+
+    def _reach(self, base: FloatArray, weight: float, limit: int) -> float:
+        """Return what the base of a track must reach for any position to take it.
 
         With t the lowest base of so many tracks that the cap lets `limit` of them stand, one of
         those is open at every position and scores t at least; who stays below t with full
-        diversity never stands.
+        diversity never stands. `base` may be a lower bound: t is one then.
         """
         size = 4 * limit
         while size < len(base):
@@ -105,10 +183,56 @@ class FullRanking:
             top = top[base[top] > -np.inf]
             _, counts = np.unique(self.tracks.artist[top], return_counts=True)
             if np.minimum(counts, ARTIST_CAP).sum() >= limit:
-                reach = base.take(top).min() - weight * (UNLIKENESS + NEW_IN_LIST)
-                return np.flatnonzero(base >= reach - 1e-12)
+                lowest = float(base.take(top).min())
+                return lowest - weight * (UNLIKENESS + NEW_IN_LIST) - ROUNDING
             size *= 4
-        return np.flatnonzero(base > -np.inf)
+        return -np.finfo(np.float64).max
+
+    def warm(self) -> None:
+        """Work out what is the same for everybody, so that all processes share it."""
+        _ = self.unit, self._of_nobody, self._by_artist, self._by_recording, self._in_parts
+
+    def _novelty(self, listener: Listener) -> FloatArray:
+        novelty = self._of_nobody[NOVELTY].copy()
+        at = np.union1d(
+            _members(self._by_artist, listener.heard_artists),
+            _members(self._by_recording, listener.heard),
+        )
+        novelty[at] = STATIC[NOVELTY](listener, self.tracks.take(at))
+        return novelty
+
+    @cached_property
+    def _personality(self) -> Callable[[tuple[tuple[str, float], ...]], FloatArray]:
+        """Return the fit to traits; a few rows at a time stay in the processor's cache."""
+
+        @lru_cache(maxsize=TRAITS_KEPT)
+        def fit(traits: tuple[tuple[str, float], ...]) -> FloatArray:
+            listener = Listener(Stage.WEEK_1, traits=dict(traits))
+            return np.concatenate([STATIC[PERSONALITY](listener, few) for few in self._in_parts])
+
+        return fit
+
+    @cached_property
+    def _in_parts(self) -> list[Tracks]:
+        n = len(self.tracks)
+        return [
+            self.tracks.take(np.arange(begin, min(begin + AT_ONCE, n)))
+            for begin in range(0, max(n, 1), AT_ONCE)
+        ]
+
+    @cached_property
+    def _of_nobody(self) -> Mapping[str, FloatArray]:
+        """Components of a listener who has heard nothing."""
+        nobody = Listener(Stage.WEEK_1)
+        return {key: STATIC[key](nobody, self.tracks) for key in (POPULARITY, NOVELTY)}
+
+    @cached_property
+    def _by_artist(self) -> tuple[IndexArray, IndexArray]:
+        return _sorted(self.tracks.artist)
+
+    @cached_property
+    def _by_recording(self) -> tuple[IndexArray, IndexArray]:
+        return _sorted(self.tracks.recording)
 
     @cached_property
     def unit(self) -> FloatArray | None:
@@ -125,11 +249,11 @@ class _Likeness:
         self._direction = np.zeros(self._audio.shape[1])
         self._sums = np.zeros(len(places))
 
-    def sums(self, factor: float) -> FloatArray:
-        """Return factor x the sums."""
+    def sums(self, size: int, factor: float) -> FloatArray:
+        """Return factor x the sums of the first `size`."""
         if self._unit is not None:
-            return np.asarray(self._unit @ (factor * self._direction))
-        return factor * self._sums
+            return np.asarray(self._unit[:size] @ (factor * self._direction))
+        return factor * self._sums[:size]
 
     def take(self, place: int) -> None:
         """Add one to what was chosen."""
@@ -147,3 +271,30 @@ def _unit(audio: AudioArray) -> FloatArray | None:
         return None
     unit: FloatArray = rows / length[:, None]
     return unit
+
+
+def _bounds(taste: Taste, tracks: Tracks) -> tuple[FloatArray, FloatArray]:
+    """Return (n,) bounds of the component `colisten`: whatever nearness and release may say."""
+    mix = taste.mix
+    cheap = np.array([0.0 if reason in ("near", "release") else 1.0 for reason in REASONS])
+    rest = copy(taste)
+    rest.mix = replace(mix, weights=mix.weights * cheap)
+    z = rest.z(tracks)
+    near, release = (float(mix.weights[REASONS.index(reason)]) for reason in ("near", "release"))
+    lowest = z + (near * FURTHEST - Z_ROUNDING)
+    highest = z + (near * NEAREST + release + Z_ROUNDING)
+    return mix.unit(lowest), mix.unit(highest)
+
+
+def _sorted(code: IndexArray) -> tuple[IndexArray, IndexArray]:
+    """Return codes in ascending order, and where they came from."""
+    order: IndexArray = np.argsort(code, kind="stable")
+    return code[order], order
+
+
+def _members(sorted_codes: tuple[IndexArray, IndexArray], wanted: IndexArray) -> IndexArray:
+    """Return the places of all that have one of these codes."""
+    codes, order = sorted_codes
+    begin, end = np.searchsorted(codes, wanted), np.searchsorted(codes, wanted, side="right")
+    spans = [order[b:e] for b, e in zip(begin.tolist(), end.tolist(), strict=True)]
+    return np.concatenate(spans) if spans else order[:0]

@@ -1,0 +1,111 @@
+"""Forks: work on many listeners in processes that see everything this one holds.
+
+A forked process shares the memory of the one that it comes from: catalogue, models and histories
+are neither sent nor read again, and only results come back. Threads would wait for each other: most
+of what judging a listener takes is many short calls.
+"""
+
+import gc
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
+from typing import Any, TypeVar
+
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from training.errors import TrainingError
+
+PROCESSES = 2
+"""So many work at most: each writes into pages of what it shares, and then has its own."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def forked(
+    work: Callable[[T], R], items: Sequence[T], *, processes: int | None = None
+) -> Iterator[R]:
+    """Do work for each item in forked processes; yield the results in the order of the items.
+
+    Nothing that the work changes is seen here, and it must not use connections that are open here:
+    the two would talk over each other. Results are the same for any number of processes, as each
+    item is worked on alone, in one thread.
+
+    Parameters
+    ----------
+    processes
+        None: one per core, `PROCESSES` at most. 1: no process is forked, the work is done here;
+        that also holds where forking is not safe (other systems than Linux).
+
+    Raises
+    ------
+    TrainingError
+        A process was lost, most often for want of memory.
+
+    Examples
+    --------
+    >>> list(forked(str.upper, ["a", "b", "c"]))
+    ['A', 'B', 'C']
+    """
+    count = min(_allowed() if processes is None else processes, len(items))
+    if count <= 1:
+        yield from map(work, items)
+        return
+    with ProcessPoolExecutor(
+        count, multiprocessing.get_context("fork"), initializer=_begin, initargs=(work,)
+    ) as executor:
+        try:
+            yield from executor.map(_do, items)
+        except BrokenProcessPool as error:
+            raise TrainingError(
+                "a process of this training run was lost, most often for want of memory: look at"
+                " why it ended, and train again"
+            ) from error
+
+
+def blocks(size: int, most: int) -> list[range]:
+    """Part so many places into ranges of at most `most`.
+
+    Examples
+    --------
+    >>> blocks(5, 2)
+    [range(0, 2), range(2, 4), range(4, 5)]
+    """
+    return [range(begin, min(begin + most, size)) for begin in range(0, size, most)]
+
+
+def _allowed() -> int:
+    if sys.platform != "linux" or multiprocessing.current_process().daemon:
+        return 1
+    return min(PROCESSES, len(os.sched_getaffinity(0)))
+
+
+_work: list[Callable[[Any], Any]] = []
+"""Of a forked process: what it does. It came with the fork, and need not be picklable."""
+
+
+def _begin(work: Callable[[Any], Any]) -> None:
+    gc.freeze()  # a collection would write into every page that is shared
+    threadpool_limits(limits=1)  # sums in another order would differ in their last bits
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started it says when it ends
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _work.append(work)
+
+
+def _end_with_parent() -> None:
+    """End when the process that this one comes from does, by whatever way."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _do(item: Any) -> Any:
+    return _work[-1](item)
