@@ -55,7 +55,10 @@ def forked(
     """
     count = min(_allowed() if processes is None else processes, len(items))
     if count <= 1:
-        yield from map(work, items)
+        for item in items:
+            with threadpool_limits(limits=1):
+                done = work(item)
+            yield done
         return
     with ProcessPoolExecutor(
         count, multiprocessing.get_context("fork"), initializer=_begin, initargs=(work,)
