@@ -135,7 +135,7 @@ def test_bounds_on_co_listening_change_no_list(
         {"popularity": 0.9, "novelty": 0.1},
     ]
     judged: list[int] = []
-    bounds = full_ranking._bounds
+    bounds = full_ranking.colisten_bounds
 
     def counted(taste: Taste, tracks: Tracks) -> Any:
         judged.append(len(tracks))
@@ -145,7 +145,7 @@ def test_bounds_on_co_listening_change_no_list(
         assert (exact <= highest).all()
         return lowest, highest
 
-    monkeypatch.setattr(full_ranking, "_bounds", counted)
+    monkeypatch.setattr(full_ranking, "colisten_bounds", counted)
     for heard in (np.arange(3), np.sort(rng.choice(N, 30, replace=False))):
         listener = Listener(
             Stage.MONTH_2_PLUS,
