@@ -14,6 +14,7 @@ from recommender.ranking import Rules, rank
 from recommender.taste import ColistenIn, Taste
 from recommender.tracks import UNKNOWN_DATE, Catalogue, Tracks, build_tracks
 from training.evaluation import full_ranking
+from training.evaluation.all_tracks import colisten_bounds
 from training.evaluation.full_ranking import FullRanking
 from training.fit.grains import fit_grain
 from training.fit.mixes import listened_to
@@ -135,7 +136,7 @@ def test_bounds_on_co_listening_change_no_list(
         {"popularity": 0.9, "novelty": 0.1},
     ]
     judged: list[int] = []
-    bounds = full_ranking.colisten_bounds
+    bounds = colisten_bounds
 
     def counted(taste: Taste, tracks: Tracks) -> Any:
         judged.append(len(tracks))
