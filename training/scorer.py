@@ -1,7 +1,7 @@
 """One training run of the model `scorer`, from Postgres to a registered version."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from recommender.cold_start import Stage
 from recommender.scoring import Scorer
 from training.code_version import code_version
 from training.data.barred_rows import BARRED_ROWS_USED, barred_rows_used
 from training.data.catalogue import artist_names
-from training.data.choices import CANDIDATES, Choices, choices_of, rows_of
+from training.data.choices import CANDIDATES, rows_to_fit
 from training.data.data_parts import DATA_FILE, Part, hash_of, to_file
-from training.data.dataset import ColistenFor, Dataset, Holdout, read_dataset
+from training.data.dataset import ColistenFor, Dataset, read_dataset
 from training.data.holdout import is_test
 from training.data.impressions import Impressions, read_impressions
 from training.evaluation.evidence import EVALUATION_FILE, evidence_of
@@ -40,7 +39,7 @@ from training.runs import (
     SCORER,
     Run,
 )
-from training.scorer_figures import MOST, scorer_figures
+from training.scorer_figures import scorer_figures
 from training.scorer_flavour import KIND
 
 if TYPE_CHECKING:  # importing it takes seconds
@@ -87,6 +86,7 @@ def train_scorer(
     evidence_from: Evidence = Evidence.AUTO,
     since: datetime | None = None,
     until: datetime | None = None,
+    processes: int | None = None,
     progress: Progress | None = None,
     timer: Callable[[], float] = time.perf_counter,
 ) -> TrainedRun:
@@ -103,6 +103,8 @@ def train_scorer(
     since, until
         The data window: plays and impressions from then on and before then. None: no bound; for
         impressions, `now`.
+    processes
+        See `training.data.forks.forked`; the run comes out the same for any number.
     progress
         Gets one line before each step.
 
@@ -135,6 +137,7 @@ def train_scorer(
             settings=settings,
             weighs_colisten=colisten is not None,
             progress=say,
+            processes=processes,
         )
         scorer = fit.scorer
         say("fitting the challenger, to see what a sum leaves out")
@@ -144,19 +147,19 @@ def train_scorer(
         say(f"testing them on {len(dataset.test)} others")
         evidence = evidence_of(
             dataset,
-            _choices(dataset, dataset.test, now, colisten_for, add_relevant=False),
             scorer,
             served,
             seed=seed,
             now=now,
             colisten_for=colisten_for,
             artist_names=artist_names(engine),
+            processes=processes,
         )
         say("drawing")
         figures, calibration = scorer_figures(
             scorer,
             served,
-            _choices(dataset, dataset.test[:MOST], now, colisten_for, add_relevant=False),
+            evidence.rows,
             weights={stage: one.intervals_ for stage, one in fit.stages.items()},
             groups=evidence.groups,
         )
@@ -241,6 +244,7 @@ def fit_to(
     settings: FitSettings,
     weighs_colisten: bool,
     progress: Progress,
+    processes: int | None = None,
 ) -> tuple[Fitted, ColistenFor | None]:
     """Fit weights to a data set; return them with the co-listening that judged.
 
@@ -257,9 +261,8 @@ def fit_to(
         progress("fitting co-listening without the listeners that it judges")
         colisten_for = cross_fitted(dataset, seed=seed)
     progress(f"fitting weights to {len(dataset.fit)} listeners")
-    choices = _choices(dataset, dataset.fit, now, colisten_for, add_relevant=True)
     fit = fit_evidence(
-        {stage: rows_of(choices[stage]) for stage in Stage},
+        rows_to_fit(dataset, dataset.fit, now=now, colisten_for=colisten_for, processes=processes),
         impressions,
         settings=settings,
         is_wanted=lambda user: not is_test(user, seed),
@@ -273,25 +276,6 @@ def parts_of(dataset: Dataset, impressions: Impressions | None) -> dict[str, Par
     """Return what weights were fitted to, part by part."""
     shown = {} if impressions is None else {IMPRESSIONS: impressions.part}
     return {**dataset.parts, **shown}
-
-
-def _choices(
-    dataset: Dataset,
-    holdouts: Sequence[Holdout],
-    now: datetime,
-    colisten_for: ColistenFor | None,
-    *,
-    add_relevant: bool,
-) -> dict[Stage, Iterator[Choices]]:
-    return {
-        stage: choices_of(
-            dataset.catalogue,
-            dataset.examples(holdouts, stage, now=now, colisten_for=colisten_for),
-            add_relevant=add_relevant,
-            index=dataset.index,
-        )
-        for stage in Stage
-    }
 
 
 def _refused(dataset: Dataset, impressions: Impressions) -> dict[str, int]:

@@ -1,7 +1,6 @@
 """The figures of a scorer's run."""
 
-from collections.abc import Iterable, Mapping
-from itertools import islice
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -9,7 +8,7 @@ from recommender.audio import FloatArray
 from recommender.cold_start import Stage
 from recommender.components import STATIC
 from recommender.scoring import Scorer
-from training.data.choices import Choices, rows_of
+from training.data.choices import ChoiceRows
 from training.evaluation.intervals import Interval
 from training.evaluation.reliability import calibration_error, promised_of
 from training.evaluation.served_lists import K
@@ -21,9 +20,6 @@ from training.figures import (
 )
 from training.figures.weights import Bounds
 
-MOST = 300
-"""Test listeners per stage that reliability is drawn of: some 100,000 candidates."""
-
 FEWEST = 2
 """Listeners in each half, or there is no curve to read it by."""
 
@@ -31,7 +27,7 @@ FEWEST = 2
 def scorer_figures(
     fitted: Scorer,
     served: Scorer,
-    choices: Mapping[Stage, Iterable[Choices]],
+    rows: Mapping[Stage, ChoiceRows],
     *,
     weights: Mapping[Stage, Bounds] | None = None,
     groups: Mapping[str, tuple[int, Interval]] | None = None,
@@ -40,8 +36,8 @@ def scorer_figures(
 
     Parameters
     ----------
-    choices
-        Of the test listeners; the first 300 of each stage are looked at.
+    rows
+        The judged candidates of test listeners at each stage.
     weights
         Intervals of the weights, where they are known.
     groups
@@ -56,7 +52,7 @@ def scorer_figures(
     stages = {
         stage.value: read
         for stage in Stage
-        if (read := promises(choices[stage], fitted.weights[stage])) is not None
+        if (read := promises(rows[stage], fitted.weights[stage])) is not None
     }
     if stages:
         promised, found = (np.concatenate(part) for part in zip(*stages.values(), strict=True))
@@ -73,13 +69,12 @@ def scorer_figures(
 
 
 def promises(
-    choices: Iterable[Choices], weights: Mapping[str, float]
+    rows: ChoiceRows, weights: Mapping[str, float]
 ) -> tuple[FloatArray, FloatArray] | None:
     """Return what one stage's scores promise and what was found, (n,) each; None for too few.
 
     Components that depend on the list (diversity) take no part.
     """
-    rows = rows_of(islice(choices, MOST))
     halves = [np.unique(rows.listener[rows.listener % 2 == half]) for half in (0, 1)]
     if min(map(len, halves)) < FEWEST:
         return None

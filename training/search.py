@@ -24,8 +24,8 @@ from recommender.cold_start import Stage
 from recommender.components import KEYS
 from recommender.scoring import Scorer
 from training.code_version import code_version
-from training.data.choices import ChoiceRows, Choices, choices_of, rows_of
-from training.data.dataset import Dataset, Holdout, read_dataset
+from training.data.choices import ChoiceRows, Choices, choices_of, rows_to_fit
+from training.data.dataset import Dataset, read_dataset
 from training.data.histories import stage_today
 from training.data.holdout import draw_of, is_test
 from training.data.impressions import Impressions, read_impressions
@@ -234,21 +234,14 @@ def read_search_data(
     validates = [h for h in dataset.fit if is_validation(h.history.user_id, seed)]
     fits = [h for h in dataset.fit if not is_validation(h.history.user_id, seed)]
 
-    def choices(stage: Stage, of: list[Holdout], *, add_relevant: bool) -> list[Choices]:
-        examples = dataset.examples(of, stage, now=now, colisten_for=colisten_for)
-        return list(
-            choices_of(dataset.catalogue, examples, add_relevant=add_relevant, index=dataset.index)
-        )
+    def choices(stage: Stage) -> list[Choices]:
+        there = [h for h in validates if stage_today(h.history, now) is stage]
+        examples = dataset.examples(there, stage, now=now, colisten_for=colisten_for)
+        return list(choices_of(dataset.catalogue, examples, index=dataset.index))
 
-    at_stage = {
-        stage: [h for h in validates if stage_today(h.history, now) is stage] for stage in Stage
-    }
     return SearchData(
-        fit_rows={stage: rows_of(choices(stage, fits, add_relevant=True)) for stage in Stage},
-        validation={
-            stage: [] if use_impressions else choices(stage, at_stage[stage], add_relevant=False)
-            for stage in Stage
-        },
+        fit_rows=rows_to_fit(dataset, fits, now=now, colisten_for=colisten_for),
+        validation={stage: [] if use_impressions else choices(stage) for stage in Stage},
         impressions=impressions if use_impressions else None,
         seed=seed,
         sha256=_hash(dataset, impressions if use_impressions else None),

@@ -1,16 +1,22 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
 
+import training.data.dataset as dataset_module
 from features.listeners import load_profile
+from recommender import candidates
+from recommender.audio_index import AudioIndex
 from recommender.cold_start import Stage
 from recommender.tracks import UNKNOWN_DATE, Catalogue, build_tracks
+from serving import track_index
+from training.data import choices
 from training.data.catalogue import load_trainable_catalogue
-from training.data.choices import best_known, choices_of
+from training.data.choices import PER_ARTIST, choices_of
 from training.data.dataset import Dataset, Holdout, hold_out, read_dataset, visible
 from training.data.drawing import Sample, draw_listeners
 from training.data.histories import ArtistCount, History, Play, read_histories
@@ -262,7 +268,7 @@ def test_two_tracks_of_an_artist_are_best_known() -> None:
     )
     ids = np.array([b"a", b"b", b"c", b"d", b"e"])
     catalogue = Catalogue(ids, tracks, np.array([b"x", b"y"]), [()] * 5)
-    assert best_known(catalogue).tolist() == [False, True, False, True, True]
+    assert catalogue.rows_by(np.array([0, 1]), most=PER_ARTIST).tolist() == [1, 3, 4]
 
 
 def test_a_sample_is_drawn_by_hash_and_does_not_depend_on_the_order_of_ids() -> None:
@@ -331,3 +337,54 @@ def test_postgres_adds_up_what_histories_tell(engine: sa.Engine, world: "World")
     assert read_listening(engine, ["ada"]).parts != listened.parts
     none = read_listening(engine, ["ada"], until=datetime(2020, 1, 1, tzinfo=UTC))
     assert not none.listenings
+
+
+def test_a_large_catalogue_is_searched_as_the_service_does(
+    engine: sa.Engine, world: "World", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 120 tracks, which count as too many to judge: in 15 lists, of which 14 are looked into."""
+    world.plant(listeners=30)
+    plain = read_dataset(engine, seed=7)
+    assert plain.index is None
+    for module in (candidates, dataset_module, track_index):
+        monkeypatch.setattr(module, "EXACT", 100)
+    dataset = read_dataset(engine, seed=7)
+    assert dataset.index is not None
+    searched: list[int] = []
+    search = AudioIndex.search
+
+    def counted(self: AudioIndex, *arguments: Any, **more: Any) -> Any:
+        searched.append(len(self.rows))
+        return search(self, *arguments, **more)
+
+    monkeypatch.setattr(AudioIndex, "search", counted)
+    served = track_index.index_of(dataset.catalogue, "1-a", tmp_path)
+    for stage in Stage:
+        examples = list(dataset.examples(dataset.fit, stage, now=NOW))
+        ours = choices_of(dataset.catalogue, examples, size=20, index=dataset.index)
+        for example, one in zip(examples, ours, strict=True):
+            rows, _ = candidates.propose(dataset.catalogue, example.listener, size=20, index=served)
+            assert one.tracks.row.tolist() == rows.tolist()
+    assert set(searched) == {120}
+
+
+def test_rows_to_fit_are_the_same_for_any_number_of_processes(
+    planted: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choices, "BLOCK", 5)
+    here, forked = (
+        choices.rows_to_fit(planted, planted.fit, now=NOW, colisten_for=None, processes=n)
+        for n in (1, 2)
+    )
+    for stage in Stage:
+        whole = choices.rows_of(
+            choices_of(
+                planted.catalogue,
+                planted.examples(planted.fit, stage, now=NOW),
+                add_relevant=True,
+            )
+        )
+        assert len(np.unique(whole.listener)) > 5
+        for found in (here[stage], forked[stage]):
+            for name in ("features", "target", "exposure", "list", "listener"):
+                np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))

@@ -85,10 +85,17 @@ def test_a_run_is_complete_and_repeatable(
     world.count_plays("user000", 59, 9, source="withheld", trainable=False)
     ticks = count()
 
-    def train(seed: int) -> TrainedRun:
-        return train_scorer(engine, registry, seed=seed, now=NOW, timer=lambda: float(next(ticks)))
+    def train(seed: int, processes: int) -> TrainedRun:
+        return train_scorer(
+            engine,
+            registry,
+            seed=seed,
+            now=NOW,
+            processes=processes,
+            timer=lambda: float(next(ticks)),
+        )
 
-    first, again, other = train(7), train(7), train(8)
+    first, again, other = train(7, 2), train(7, 1), train(8, 2)
     assert (first.version, again.version, other.version) == (2, 3, 4)
     assert first.sha256 == again.sha256 != other.sha256
     assert first.refused == {"artist_plays from withheld": 1}

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,8 +15,8 @@ import sqlalchemy as sa
 
 from recommender.cold_start import Stage
 from training import search
-from training.data.choices import ChoiceRows, Choices, choices_of, rows_of
-from training.data.dataset import Example
+from training.data.choices import ChoiceRows, Choices, choices_of, rows_of, rows_to_fit
+from training.data.dataset import Dataset, Example, Holdout
 from training.data.holdout import is_test
 from training.errors import TrainingError
 from training.fit.fitting import Evidence, FitSettings
@@ -123,16 +123,20 @@ def test_who_tests_a_model_is_never_asked(
     engine: sa.Engine, world: "World", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.plant(follows="popularity", listeners=40)
-    asked: dict[bool, set[str]] = {True: set(), False: set()}
+    fits: set[str] = set()
+    validates: set[str] = set()
 
-    def recorded(
-        catalogue: Any, examples: Iterable[Example], *, add_relevant: bool, **more: Any
-    ) -> Iterator[Choices]:
+    def to_fit(dataset: Dataset, holdouts: Sequence[Holdout], **more: Any) -> Any:
+        fits.update(holdout.history.user_id for holdout in holdouts)
+        return rows_to_fit(dataset, holdouts, **more)
+
+    def to_validate(catalogue: Any, examples: Iterable[Example], **more: Any) -> Iterator[Choices]:
         given = list(examples)
-        asked[add_relevant] |= {example.user_id for example in given}
-        return choices_of(catalogue, given, add_relevant=add_relevant, **more)
+        validates.update(example.user_id for example in given)
+        return choices_of(catalogue, given, **more)
 
-    monkeypatch.setattr(search, "choices_of", recorded)
+    monkeypatch.setattr(search, "rows_to_fit", to_fit)
+    monkeypatch.setattr(search, "choices_of", to_validate)
     data = search.read_search_data(
         engine,
         seed=7,
@@ -143,7 +147,6 @@ def test_who_tests_a_model_is_never_asked(
         has_colisten=False,
         say=lambda _: None,
     )
-    fits, validates = asked[True], asked[False]
     assert fits
     assert validates
     assert not fits & validates

@@ -7,10 +7,9 @@ alone. The price is a bias where the catalogue is larger than the candidates: wh
 over is added for being liked, so that what they look for (popularity, above all) counts too little.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,16 +17,17 @@ from numpy.typing import NDArray
 from recommender.audio import FloatArray
 from recommender.audio_index import AudioIndex
 from recommender.candidates import propose
+from recommender.cold_start import Stage
 from recommender.components import STATIC, evaluate
 from recommender.listener import Listener
 from recommender.tracks import Catalogue, IndexArray, Tracks
-from training.data.dataset import Example
+from training.data.dataset import ColistenFor, Dataset, Example, Holdout
+from training.data.forks import blocks, forked
 
 CANDIDATES = 500
 PER_ARTIST = 2
-WORKERS = 2
-BLOCK = 64
-"""Listeners whose choices are in memory at once."""
+BLOCK = 40
+"""Listeners whose rows a process makes at a time."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,6 @@ def choices_of(
 ) -> Iterator[Choices]:
     """Propose and judge candidates for each listener, in the order of the examples.
 
-    Listeners share nothing but the catalogue, so that two threads do two at a time.
-
     Parameters
     ----------
     add_relevant
@@ -77,31 +75,13 @@ def choices_of(
     index
         Of the catalogue, see `Dataset.index`: a large catalogue is searched as the service does.
     """
-    known = best_known(catalogue) if add_relevant else np.zeros(len(catalogue), dtype=np.bool_)
-
-    def judged(example: Example) -> Choices:
-        proposed, _ = propose(catalogue, example.listener, size=size, index=index)
-        added = known & np.isin(catalogue.tracks.artist, example.relevant)
-        rows = np.union1d(proposed, np.flatnonzero(added))
+    for example in examples:
+        rows, _ = propose(catalogue, example.listener, size=size, index=index)
+        if add_relevant:
+            rows = np.union1d(rows, catalogue.rows_by(example.relevant, most=PER_ARTIST))
         tracks = catalogue.tracks.take(rows)
         components = evaluate(example.listener, tracks)
-        return Choices(example.listener, tracks, components, example.relevant)
-
-    rest = iter(examples)
-    with ThreadPoolExecutor(WORKERS) as pool:
-        while block := list(islice(rest, BLOCK)):
-            yield from pool.map(judged, block)
-
-
-def best_known(catalogue: Catalogue) -> NDArray[np.bool_]:
-    """Return (tracks,), True for the `PER_ARTIST` most popular tracks of each artist."""
-    artist = catalogue.tracks.artist[catalogue.by_popularity]
-    order = np.argsort(artist, kind="stable")  # an artist's tracks together, most popular first
-    together = artist[order]
-    place = np.arange(len(order)) - np.searchsorted(together, together)
-    best = np.zeros(len(catalogue), dtype=np.bool_)
-    best[catalogue.by_popularity[order[place < PER_ARTIST]]] = True
-    return best
+        yield Choices(example.listener, tracks, components, example.relevant)
 
 
 @dataclass(frozen=True)
@@ -174,3 +154,60 @@ def rows_of(choices: Iterable[Choices]) -> ChoiceRows:
         list=listener,
         listener=listener,
     )
+
+
+def joined_rows(parts: Sequence[tuple[int, ChoiceRows]]) -> ChoiceRows:
+    """Return the rows of listeners that were stacked in parts, numbered through.
+
+    Parameters
+    ----------
+    parts
+        The number that each part's first listener gets, and its rows; at least one.
+    """
+    listener = np.concatenate([first + rows.listener for first, rows in parts])
+    return ChoiceRows(
+        columns=parts[0][1].columns,
+        features=np.concatenate([rows.features for _, rows in parts]),
+        target=np.concatenate([rows.target for _, rows in parts]),
+        exposure=np.concatenate([rows.exposure for _, rows in parts]),
+        list=listener,
+        listener=listener,
+    )
+
+
+def rows_to_fit(
+    dataset: Dataset,
+    holdouts: Sequence[Holdout],
+    *,
+    now: datetime,
+    colisten_for: ColistenFor | None,
+    processes: int | None = None,
+) -> dict[Stage, ChoiceRows]:
+    """Return what weights are fitted to: the rows of these listeners at each stage.
+
+    They are the same for any number of processes, see `training.data.forks.forked`.
+    """
+    dataset.warm([] if colisten_for is None else map(colisten_for, holdouts))
+
+    def of(block: range) -> list[ChoiceRows]:
+        some = holdouts[block.start : block.stop]
+        return [
+            rows_of(
+                choices_of(
+                    dataset.catalogue,
+                    dataset.examples(some, stage, now=now, colisten_for=colisten_for),
+                    add_relevant=True,
+                    index=dataset.index,
+                )
+            )
+            for stage in Stage
+        ]
+
+    parts = blocks(len(holdouts), BLOCK) or [range(0)]
+    made = list(forked(of, parts, processes=processes))
+    return {
+        stage: joined_rows(
+            [(block.start, rows[at]) for block, rows in zip(parts, made, strict=True)]
+        )
+        for at, stage in enumerate(Stage)
+    }

@@ -6,7 +6,7 @@ see, it should find.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import cached_property
@@ -16,14 +16,16 @@ import sqlalchemy as sa
 
 from features.listeners import listener_of
 from recommender.audio_index import AudioIndex
-from recommender.candidates import EXACT
+from recommender.candidates import EXACT, warm
 from recommender.cold_start import Stage
 from recommender.listener import Listener
 from recommender.taste import ColistenIn
+from recommender.tastes import judge_together
 from recommender.tracks import Catalogue, IndexArray, Tracks
 from training.data.catalogue import load_trainable_catalogue
 from training.data.data_parts import Part, hash_of, part_of
 from training.data.drawing import Drawn, draw_listeners
+from training.data.forks import blocks
 from training.data.histories import ArtistCount, Histories, History, Play, read_histories
 from training.data.holdout import (
     FEWEST_ARTISTS,
@@ -59,6 +61,8 @@ class Holdout:
 
 
 ColistenFor = Callable[[Holdout], ColistenIn]
+TOGETHER = 40
+"""Listeners that co-listening judges in one product; what it says of them is in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,20 @@ class Dataset:
         """Of the catalogue; None where candidates are found by judging every track, as served."""
         is_small = len(self.catalogue) <= EXACT
         return None if is_small else AudioIndex.of(self.catalogue.tracks)
+
+    def warm(self, models: Iterable[ColistenIn] = ()) -> None:
+        """Work out what every listener is judged with, once for all processes that share it.
+
+        Parameters
+        ----------
+        models
+            Of co-listening, joined to this catalogue; the same may come many times.
+        """
+        self.catalogue.warm()
+        _ = self.index, self.catalogue.canonical_genre
+        for joined in {id(one): one for one in models}.values():
+            joined.warm()
+            warm(self.catalogue, joined)
 
     @cached_property
     def parts(self) -> Mapping[str, Part]:
@@ -131,22 +149,32 @@ class Dataset:
         colisten_for
             Returns the co-listening model that judges a listener: one fitted without them.
         """
-        for holdout in holdouts:
-            plays, counts = visible(holdout, stage)
-            seen = {play.artist_key for play in plays} | {count.artist_key for count in counts}
-            relevant = self.catalogue.artists_of(sorted(holdout.known - seen))
-            as_of = max((play.played_at for play in plays), default=now)
-            profile = profile_of(
-                holdout.history, plays, counts, stage=stage, facts=self.facts, as_of=as_of
-            )
-            listener = listener_of(
-                profile,
-                self.catalogue,
-                now=as_of,
-                q_table={},
-                colisten=colisten_for(holdout) if colisten_for else None,
-            )
-            yield Example(holdout.history.user_id, listener, np.sort(relevant))
+        for block in blocks(len(holdouts), TOGETHER):
+            some = [
+                self._example(holdout, stage, now=now, colisten_for=colisten_for)
+                for holdout in holdouts[block.start : block.stop]
+            ]
+            judge_together([one.listener.taste for one in some if one.listener.taste is not None])
+            yield from some
+
+    def _example(
+        self, holdout: Holdout, stage: Stage, *, now: datetime, colisten_for: ColistenFor | None
+    ) -> Example:
+        plays, counts = visible(holdout, stage)
+        seen = {play.artist_key for play in plays} | {count.artist_key for count in counts}
+        relevant = self.catalogue.artists_of(sorted(holdout.known - seen))
+        as_of = max((play.played_at for play in plays), default=now)
+        profile = profile_of(
+            holdout.history, plays, counts, stage=stage, facts=self.facts, as_of=as_of
+        )
+        listener = listener_of(
+            profile,
+            self.catalogue,
+            now=as_of,
+            q_table={},
+            colisten=colisten_for(holdout) if colisten_for else None,
+        )
+        return Example(holdout.history.user_id, listener, np.sort(relevant))
 
 
 def read_dataset(

@@ -7,7 +7,7 @@ with one row per listener under a pseudonym.
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,19 +17,18 @@ from recommender.audio import FloatArray
 from recommender.cold_start import Stage
 from recommender.scoring import Scorer
 from recommender.tracks import Catalogue
-from training.data.choices import Choices
+from training.data.choices import ChoiceRows
 from training.data.dataset import ColistenFor, Dataset
 from training.data.histories import stage_today
 from training.data.holdout import draw_of
-from training.evaluation.example_lists import BASELINE_LISTS, CANDIDATE, Pair, example_lists
+from training.evaluation.example_lists import BASELINE_LISTS, CANDIDATE, example_lists
 from training.evaluation.groups import Members, groups_of
 from training.evaluation.intervals import Interval, bootstrap, bootstrap_columns, effective_n
-from training.evaluation.leaks import AsOf, LeakCheck, checked
 from training.evaluation.list_metrics import COVERAGE, METRICS, K, ListJudge, coverage
-from training.evaluation.served_lists import GAIN, Lists, evaluate_full, evaluate_served
+from training.evaluation.listed import SERVED, WAYS, Pair, listed_for_test
+from training.evaluation.served_lists import GAIN, Lists, Timer
 
 EVALUATION_FILE = "evaluation.json"
-WAYS = ("served", "full")
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,8 @@ class Evidence:
         Metrics without an interval.
     examples
         A few listeners' lists before and after.
+    rows
+        Stage -> the judged candidates of the first of them, see `Listed`.
     """
 
     ids: Sequence[str]
@@ -64,6 +65,7 @@ class Evidence:
     facts: Mapping[str, float]
     timings: Mapping[str, float]
     examples: Sequence[Mapping[str, object]]
+    rows: Mapping[Stage, ChoiceRows]
 
     def metrics(self) -> dict[str, float]:
         """Return name, name_low and name_high of every interval, and the facts."""
@@ -114,7 +116,6 @@ class Evidence:
 
 def evidence_of(
     dataset: Dataset,
-    choices: Mapping[Stage, Iterable[Choices]],
     candidate: Scorer,
     baseline: Scorer,
     *,
@@ -122,7 +123,8 @@ def evidence_of(
     now: datetime,
     colisten_for: ColistenFor | None = None,
     artist_names: Mapping[str, str] | None = None,
-    timer: Callable[[], float] = time.perf_counter,
+    processes: int | None = None,
+    timer: Timer = time.perf_counter,
 ) -> Evidence:
     """List for every test listener at every stage with both scorers, and compare.
 
@@ -140,37 +142,29 @@ def evidence_of(
 
     Parameters
     ----------
-    choices
-        Stage -> the choices of `dataset.test`, in its order.
     colisten_for
-        The co-listening model that judged them.
+        Returns the co-listening model that judges a listener: one fitted without them.
     artist_names
         Artist key -> what examples call the artist; None: the key.
+    processes
+        See `training.data.forks.forked`; the evidence is the same for any number.
     """
     scorers = {CANDIDATE: candidate, BASELINE_LISTS: baseline}
     judge = ListJudge.of(dataset.catalogue, _played_by(dataset), len(dataset.fit))
-    as_of = AsOf(dataset, now, colisten_for)
-    leaks: list[LeakCheck] = []
-    lists: dict[str, dict[Stage, Pair]] = {way: {} for way in WAYS}
-    relevant: dict[Stage, list[Choices]] = {}
-    for stage in Stage:
-        kept: list[Choices] = []
-        looked_at = checked(choices[stage], as_of, stage, leaks.append)
-        lists["served"][stage] = evaluate_served(
-            _keeping(looked_at, kept), scorers, judge, timer=timer
-        )
-        relevant[stage] = kept
-        lists["full"][stage] = evaluate_full(
-            dataset.catalogue,
-            dataset.examples(dataset.test, stage, now=now, colisten_for=colisten_for),
-            scorers,
-            judge=judge,
-        )
+    listed = listed_for_test(
+        dataset,
+        scorers,
+        judge=judge,
+        now=now,
+        colisten_for=colisten_for,
+        processes=processes,
+        timer=timer,
+    )
+    lists, leak = listed.lists, listed.leak
     stages = [stage_today(holdout.history, now) for holdout in dataset.test]
     values = {way: {s: _table(pair) for s, pair in lists[way].items()} for way in WAYS}
     today = {way: _today(values[way], stages) for way in WAYS}
-    gains = today["served"][0, :, 0] - today["served"][1, :, 0]
-    leak = sum(leaks, LeakCheck())
+    gains = today[SERVED][0, :, 0] - today[SERVED][1, :, 0]
     members = groups_of(dataset, stages)
     ids = [pseudonym(holdout.history.user_id, seed) for holdout in dataset.test]
     return Evidence(
@@ -188,10 +182,11 @@ def evidence_of(
             "leaking_values": float(leak.leaking),
             "leak_checked_values": float(leak.values),
         },
-        timings=_latencies([lists["served"][stage] for stage in Stage]),
+        timings=_latencies([lists[SERVED][stage] for stage in Stage]),
         examples=example_lists(
-            dataset, lists["served"], relevant, stages, ids, artist_names=artist_names or {}
+            dataset, lists[SERVED], stages, ids, now=now, artist_names=artist_names or {}
         ),
+        rows=listed.rows,
     )
 
 
@@ -204,13 +199,6 @@ def pseudonym(user_id: str, seed: int) -> str:
     (13, False)
     """
     return f"L{draw_of(user_id, seed, 'pseudonym') >> 16:012x}"
-
-
-def _keeping(choices: Iterable[Choices], kept: list[Choices]) -> Iterable[Choices]:
-    """Pass choices on, without the arrays that are large."""
-    for one in choices:
-        kept.append(Choices(one.listener, one.tracks.take(np.empty(0, np.int64)), {}, one.relevant))
-        yield one
 
 
 def _played_by(dataset: Dataset) -> np.ndarray:

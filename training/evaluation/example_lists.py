@@ -1,31 +1,28 @@
 """Example lists: a few listeners before and after, for a reviewer to look at."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import numpy as np
 
 from recommender.cold_start import Stage
 from recommender.tracks import IndexArray
-from training.data.choices import Choices
-from training.data.dataset import Dataset
+from training.data.dataset import Dataset, Example
 from training.data.holdout import draw_of
-from training.evaluation.served_lists import Lists
+from training.evaluation.listed import Pair
 
 CANDIDATE, BASELINE_LISTS = "candidate", "baseline"
 EXAMPLES = 6
 SHOWN = 10
 
-Pair = Mapping[str, Lists]
-"""CANDIDATE and BASELINE_LISTS -> what each listed for the same listeners."""
-
 
 def example_lists(
     dataset: Dataset,
     served: Mapping[Stage, Pair],
-    choices: Mapping[Stage, Sequence[Choices]],
     stages: Sequence[Stage],
     ids: Sequence[str],
     *,
+    now: datetime,
     artist_names: Mapping[str, str],
 ) -> list[Mapping[str, object]]:
     """Return the lists of the listeners who gain most, lose most, and of four drawn by hash."""
@@ -43,7 +40,8 @@ def example_lists(
     artist = dataset.catalogue.tracks.artist
     examples: list[Mapping[str, object]] = []
     for number, i in enumerate(chosen):
-        stage, one = stages[i], choices[stages[i]][i]
+        stage = stages[i]
+        one = next(dataset.examples([dataset.test[i]], stage, now=now))
         named = {
             name: _named(artist[served[stage][name].rows[i]], names, one)
             for name in (BASELINE_LISTS, CANDIDATE)
@@ -63,7 +61,7 @@ def example_lists(
     return examples
 
 
-def _named(artists: IndexArray, names: Sequence[str], one: Choices) -> list[dict[str, object]]:
+def _named(artists: IndexArray, names: Sequence[str], one: Example) -> list[dict[str, object]]:
     """Return the first artists that are new to the listener, and whether each is to be found."""
     new = artists[~np.isin(artists, one.listener.heard_artists)]
     first = list(dict.fromkeys(new.tolist()))[:SHOWN]

@@ -6,22 +6,27 @@ its candidates. Here only tracks that can still win are looked at, and compared 
 chosen; a test holds the two together.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from recommender.audio import NEUTRAL, AudioArray, FloatArray, cosine
+from recommender.audio import NEUTRAL, FloatArray, cosine
+from recommender.candidates import EXACT
 from recommender.components import DIVERSITY, STATIC
 from recommender.diversity import NEW_IN_LIST, UNLIKENESS
 from recommender.listener import Listener
 from recommender.ranking import ARTIST_CAP
 from recommender.scoring import Weights
 from recommender.tracks import Catalogue, IndexArray, Tracks
+from training.evaluation.all_tracks import AllTracks, colisten_bounds
 
 LIMIT = 50
-HISTORY = "history"
+COLISTEN = "colisten"
+FEWEST_LOOKED_AT = 256
+ROUNDING = 1e-9
+"""More than sums of components differ for being added in another order."""
 
 
 @dataclass(frozen=True)
@@ -38,19 +43,48 @@ class FullRanking:
     def components(
         self, listener: Listener, keys: Collection[str] = tuple(STATIC)
     ) -> dict[str, FloatArray]:
-        """Return these static components of all n tracks, key -> (n,).
+        """Return these static components of all n tracks, see `AllTracks`."""
+        return self._all.components(listener, keys)
 
-        history is a sum over all that was heard: where no feature is missing, the sum over unit
-        rows is taken before the product with each track, equal but for rounding (float32's 1e-7).
+    def warm(self) -> None:
+        """Work out what is the same for everybody, so that all processes share it."""
+        self._all.warm()
+
+    @property
+    def unit(self) -> FloatArray | None:
+        """(n, 7) audio rows of length 1; None where features are missing."""
+        return self._all.unit
+
+    @cached_property
+    def _all(self) -> AllTracks:
+        return AllTracks(self.tracks)
+
+    def lists(
+        self, listener: Listener, weights: Sequence[Weights], limit: int = LIMIT
+    ) -> list[IndexArray]:
+        """Return the best list by each of these weights, as `best` does.
+
+        Of a large catalogue, what co-listening says is worked out for the tracks that may stand:
+        how near a track is to what was heard takes longest, and bounds on it rule most tracks out.
         """
-        parts = {key: STATIC[key](listener, self.tracks) for key in keys if key != HISTORY}
-        if HISTORY in keys:
-            heard, weight = _unit(listener.history_audio), listener.history_weight
-            if self.unit is None or heard is None or not weight.sum() > 0:
-                parts[HISTORY] = STATIC[HISTORY](listener, self.tracks)
-            else:
-                parts[HISTORY] = np.minimum(1.0, self.unit @ (weight @ heard / weight.sum()))
-        return parts
+        keys = [key for key in STATIC if any(one.get(key) for one in weights)]
+        taste = listener.taste
+        if COLISTEN not in keys or taste is None or len(self.tracks) <= EXACT:
+            components = self.components(listener, keys)
+            return [self.best(listener, components, one, limit) for one in weights]
+        keys.remove(COLISTEN)
+        components = self.components(listener, keys)
+        lowest, highest = colisten_bounds(taste, self.tracks)
+        may_stand = np.zeros(len(self.tracks), dtype=np.bool_)
+        for one in weights:
+            base, weight = self._base(listener, components, one), one.get(COLISTEN, 0.0)
+            reach = self._reach(base + weight * lowest, one.get(DIVERSITY, 0.0), limit)
+            may_stand |= base + weight * highest >= reach
+        at = np.flatnonzero(may_stand)
+        few = FullRanking(self.tracks.take(at))
+        of_few = {key: values[at] for key, values in components.items()}
+        of_few[COLISTEN] = STATIC[COLISTEN](listener, few.tracks)
+        return [few.best(listener, of_few, one, limit) for one in weights]
 
     def best(
         self,
@@ -64,22 +98,30 @@ class FullRanking:
         It is shorter than `limit` only where the artist cap leaves no more.
         """
         weight = weights.get(DIVERSITY, 0.0)
-        base = np.zeros(len(self.tracks))
-        for key in STATIC:
-            if weights.get(key):
-                base += weights[key] * components[key]
-        base[np.isin(self.tracks.row, np.union1d(listener.heard, listener.disliked))] = -np.inf
-        places = self._contenders(base, weight, limit)
-        ceiling = base[places] + weight * (UNLIKENESS + NEW_IN_LIST)
+        base = self._base(listener, components, weights)
+        places = np.flatnonzero(base >= self._reach(base, weight, limit))
+        # By base, of equals the lower row first: whatever a position takes stands near the top.
+        places = places[np.argsort(-base[places], kind="stable")]
+        full = weight * (UNLIKENESS + NEW_IN_LIST)
+        highest = base[places] + full
+        ceiling = highest.copy()
         artist = self.tracks.artist[places]
         likeness = _Likeness(self, places) if weight else None
         chosen: list[int] = []
         named: dict[int, int] = {}
+        size = FEWEST_LOOKED_AT
         while len(chosen) < min(limit, len(places)):
-            score = ceiling
-            if likeness is not None:
-                score = ceiling - likeness.sums(UNLIKENESS * weight / max(1, len(chosen)))
-            best = int(score.argmax())
+            factor = UNLIKENESS * weight / max(1, len(chosen))
+            while True:
+                score = ceiling[:size]
+                if likeness is not None:
+                    score = score - likeness.sums(size, factor)
+                best = int(score.argmax())
+                # Nobody further down scores more than they would in full diversity.
+                reach = score[best] - ROUNDING
+                if size >= len(places) or highest[size] < reach:
+                    break
+                size = max(2 * size, int(np.searchsorted(-highest, -reach, side="right")))
             if ceiling[best] == -np.inf:
                 break
             chosen.append(best)
@@ -92,12 +134,27 @@ class FullRanking:
                 likeness.take(best)
         return self.tracks.row[places[chosen]]
 
-    def _contenders(self, base: FloatArray, weight: float, limit: int) -> IndexArray:
-        """Return the places of all tracks that some position could take, ascending.
+    def _base(
+        self, listener: Listener, components: Mapping[str, FloatArray], weights: Weights
+    ) -> FloatArray:
+        """Return (n,) weight x component, summed; -inf where a track may not stand."""
+        base = np.zeros(len(self.tracks))
+        for key in STATIC:
+            if weights.get(key) and key in components:
+                base += weights[key] * components[key]
+        closed = np.union1d(listener.heard, listener.disliked)
+        at = np.searchsorted(self.tracks.row, closed)
+        is_here = at < len(self.tracks)
+        is_here[is_here] = self.tracks.row[at[is_here]] == closed[is_here]
+        base[at[is_here]] = -np.inf
+        return base
+
+    def _reach(self, base: FloatArray, weight: float, limit: int) -> float:
+        """Return what the base of a track must reach for any position to take it.
 
         With t the lowest base of so many tracks that the cap lets `limit` of them stand, one of
         those is open at every position and scores t at least; who stays below t with full
-        diversity never stands.
+        diversity never stands. `base` may be a lower bound: t is one then.
         """
         size = 4 * limit
         while size < len(base):
@@ -105,15 +162,10 @@ class FullRanking:
             top = top[base[top] > -np.inf]
             _, counts = np.unique(self.tracks.artist[top], return_counts=True)
             if np.minimum(counts, ARTIST_CAP).sum() >= limit:
-                reach = base.take(top).min() - weight * (UNLIKENESS + NEW_IN_LIST)
-                return np.flatnonzero(base >= reach - 1e-12)
+                lowest = float(base.take(top).min())
+                return lowest - weight * (UNLIKENESS + NEW_IN_LIST) - ROUNDING
             size *= 4
-        return np.flatnonzero(base > -np.inf)
-
-    @cached_property
-    def unit(self) -> FloatArray | None:
-        """(n, 7) audio rows of length 1; None where features are missing."""
-        return _unit(self.tracks.audio)
+        return -np.finfo(np.float64).max
 
 
 class _Likeness:
@@ -125,11 +177,11 @@ class _Likeness:
         self._direction = np.zeros(self._audio.shape[1])
         self._sums = np.zeros(len(places))
 
-    def sums(self, factor: float) -> FloatArray:
-        """Return factor x the sums."""
+    def sums(self, size: int, factor: float) -> FloatArray:
+        """Return factor x the sums of the first `size`."""
         if self._unit is not None:
-            return np.asarray(self._unit @ (factor * self._direction))
-        return factor * self._sums
+            return np.asarray(self._unit[:size] @ (factor * self._direction))
+        return factor * self._sums[:size]
 
     def take(self, place: int) -> None:
         """Add one to what was chosen."""
@@ -138,12 +190,3 @@ class _Likeness:
         else:
             one = self._audio[place : place + 1]
             self._sums += cosine(self._audio, one, unknown=NEUTRAL)[:, 0]
-
-
-def _unit(audio: AudioArray) -> FloatArray | None:
-    rows = audio.astype(np.float64)
-    length = np.sqrt((rows * rows).sum(axis=1))
-    if not length.all() or np.isnan(length.sum()):
-        return None
-    unit: FloatArray = rows / length[:, None]
-    return unit

@@ -6,7 +6,7 @@ them on: whoever looks at hidden rows has nothing to look at. The components mus
 A model of others (co-listening) is asked for the truncated listener, and not fitted again.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -88,6 +88,7 @@ class AsOf:
 
 def checked(
     choices: Iterable[Choices],
+    holdouts: Sequence[Holdout],
     as_of: AsOf,
     stage: Stage,
     note: Callable[[LeakCheck], None],
@@ -99,12 +100,12 @@ def checked(
     Parameters
     ----------
     choices
-        Those of `as_of.dataset.test`, in its order.
+        Those of the holdouts, in their order.
     note
         Gets what each looked-at listener came to.
     """
     keys = as_of.dataset.catalogue.artist_keys
-    for holdout, one in zip(as_of.dataset.test, choices, strict=True):
+    for holdout, one in zip(holdouts, choices, strict=True):
         if sample > 0:
             sample -= 1
             hidden = frozenset(key.decode() for key in keys[one.relevant].tolist())

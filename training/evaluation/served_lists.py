@@ -11,21 +11,19 @@ of each listener's own stage.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 
 from recommender.audio import FloatArray
-from recommender.components import STATIC
 from recommender.exploration import EpsilonSlots
 from recommender.ranking import Ranking, Rules, rank
 from recommender.scoring import Scorer, Weights
 from recommender.tracks import Catalogue, IndexArray
 from training.data.choices import Choices
 from training.data.dataset import Example
+from training.data.forks import blocks, forked
 from training.evaluation.full_ranking import LIMIT, FullRanking
 from training.evaluation.list_metrics import METRICS, K, ListJudge, average_precision, ndcg, recall
 
@@ -37,6 +35,8 @@ __all__ = [
     "average_precision",
     "evaluate_full",
     "evaluate_served",
+    "full_lists",
+    "joined_lists",
     "listed_artists",
     "ndcg",
     "ranking_of",
@@ -45,9 +45,8 @@ __all__ = [
 
 GAIN = f"gain_ndcg_{K}"
 """Metric: NDCG@10 less the champion's, the mean over listeners, each at the stage they are in."""
-WORKERS = 2
 BLOCK = 64
-"""Listeners whose components are in memory at once."""
+"""Listeners that a process lists for at a time."""
 
 Timer = Callable[[], float]
 
@@ -125,43 +124,56 @@ def evaluate_full(
     *,
     judge: ListJudge,
     limit: int = LIMIT,
-    workers: int = WORKERS,
+    processes: int | None = None,
 ) -> dict[str, Lists]:
     """Rank every track of the catalogue for each listener with each scorer, and measure the lists.
 
-    Linear in listeners x tracks; memory is that of `BLOCK` listeners.
+    Linear in listeners x tracks. The lists are the same for any number of processes.
     """
     ranking = FullRanking.of(catalogue)
-    _ = ranking.unit
-    used = [
-        key
-        for key in STATIC
-        if any(w.get(key) for scorer in scorers.values() for w in scorer.weights.values())
-    ]
+    ranking.warm()
+    listed = list(examples)
 
-    def measured(example: Example) -> list[_Measured]:
+    def of(block: range) -> dict[str, Lists]:
+        some = listed[block.start : block.stop]
+        return full_lists(ranking, some, scorers, judge=judge, limit=limit)
+
+    parts = blocks(len(listed), BLOCK) or [range(0)]
+    return joined_lists(list(forked(of, parts, processes=processes)))
+
+
+def full_lists(
+    ranking: FullRanking,
+    examples: Iterable[Example],
+    scorers: Mapping[str, Scorer],
+    *,
+    judge: ListJudge,
+    limit: int = LIMIT,
+) -> dict[str, Lists]:
+    """Do the same for some listeners, here, one after the other."""
+    kept: dict[str, list[_Measured]] = {name: [] for name in scorers}
+    for example in examples:
         listener = example.listener
-        components = ranking.components(listener, used)
-        found: list[_Measured] = []
-        for scorer in scorers.values():
-            rows = ranking.best(listener, components, scorer.weights[listener.stage], limit)
-            found.append((rows, judge.measure(rows, listener, example.relevant), 0.0))
-        return found
+        weights = [scorer.weights[listener.stage] for scorer in scorers.values()]
+        lists = ranking.lists(listener, weights, limit)
+        for name, rows in zip(scorers, lists, strict=True):
+            kept[name].append((rows, judge.measure(rows, listener, example.relevant), 0.0))
+    return {name: _lists(measured) for name, measured in kept.items()}
 
-    kept = list(_in_blocks(measured, examples, workers))
-    return {name: _lists([found[place] for found in kept]) for place, name in enumerate(scorers)}
+
+def joined_lists(parts: Sequence[Mapping[str, Lists]]) -> dict[str, Lists]:
+    """Return the lists of all listeners, whose parts come in their order; at least one part."""
+    return {
+        name: Lists(
+            rows=[rows for part in parts for rows in part[name].rows],
+            values=np.concatenate([part[name].values for part in parts]),
+            milliseconds=np.concatenate([part[name].milliseconds for part in parts]),
+        )
+        for name in parts[0]
+    }
 
 
 _Measured = tuple[IndexArray, tuple[float, ...], float]
-
-
-def _in_blocks(
-    measured: Callable[[Example], list[_Measured]], examples: Iterable[Example], workers: int
-) -> Iterator[list[_Measured]]:
-    rest = iter(examples)
-    with ThreadPoolExecutor(workers) as pool:
-        while block := list(islice(rest, BLOCK)):
-            yield from pool.map(measured, block)
 
 
 def _lists(measured: Sequence[_Measured]) -> Lists:

@@ -12,8 +12,9 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from recommender.audio import FloatArray
 from recommender.cold_start import Stage
 from recommender.scoring import PRIOR, Scorer
-from training.data.choices import Choices, choices_of
+from training.data.choices import BLOCK, Choices, choices_of
 from training.data.dataset import read_dataset
+from training.data.forks import blocks, forked
 from training.data.histories import stage_today
 from training.errors import RegistryError
 from training.evaluation.intervals import Interval, bootstrap
@@ -105,17 +106,26 @@ def appraise(
             say("fitting co-listening without the listeners that it judges")
             colisten_for = cross_fitted(dataset, seed=seed)
         say(f"testing on {len(dataset.test)} listeners")
+        dataset.warm([] if colisten_for is None else map(colisten_for, dataset.test))
+
+        def of(block: range) -> list[FloatArray]:
+            some = dataset.test[block.start : block.stop]
+            return [
+                _measured(
+                    choices_of(
+                        dataset.catalogue,
+                        dataset.examples(some, stage, now=now, colisten_for=colisten_for),
+                        index=dataset.index,
+                    ),
+                    stage,
+                    scorer,
+                )
+                for stage in Stage
+            ]
+
+        made = list(forked(of, blocks(len(dataset.test), BLOCK)))
         values = {
-            stage: _measured(
-                choices_of(
-                    dataset.catalogue,
-                    dataset.examples(dataset.test, stage, now=now, colisten_for=colisten_for),
-                    index=dataset.index,
-                ),
-                stage,
-                scorer,
-            )
-            for stage in Stage
+            stage: np.concatenate([tables[at] for tables in made]) for at, stage in enumerate(Stage)
         }
     stages = [stage_today(holdout.history, now) for holdout in dataset.test]
     today = np.array([values[stage][place] for place, stage in enumerate(stages)])
