@@ -29,8 +29,10 @@ def pairwise_similarity(audio: AudioArray) -> AudioArray:
     if not length.all() or np.isnan(length.sum()):
         return cosine(audio, audio, unknown=NEUTRAL)
     unit = audio / length[:, None]
-    # Rounding may leave 1e-7 above 1; a pass over n x n to cut it costs as much as the product.
-    similarity: AudioArray = unit @ unit.T
+    # A copy: numpy sees a product with one's own transpose, computes half of it and mirrors that,
+    # which takes twice as long. Rounding may leave 1e-7 above 1; a pass over n x n to cut it costs
+    # as much as the product.
+    similarity: AudioArray = unit @ unit.T.copy()
     return similarity
 
 

@@ -11,6 +11,7 @@ what may not stand.
 
 import math
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -106,11 +107,7 @@ class Slots:
 
     def explores(self, position: int) -> bool:
         """Return whether this position (from 1) is explored."""
-        if not self.share:
-            return False
-        return math.floor(position * self.share + 1e-9) > math.floor(
-            (position - 1) * self.share + 1e-9
-        )
+        return _steps_up(position, self.share)
 
     def choose(self, score: FloatArray, spread: FloatArray) -> Choices:
         """Return per row of (n, c) scores which column to show, and the probability of that."""
@@ -134,6 +131,13 @@ class Slots:
     def name(self) -> str:
         """What the log of impressions calls it."""
         return f"{self.kind}:{self.share:g}" if self.share else "greedy"
+
+
+@lru_cache(maxsize=4096)
+def _steps_up(position: int, share: float) -> bool:
+    if not share:
+        return False
+    return math.floor(position * share + 1e-9) > math.floor((position - 1) * share + 1e-9)
 
 
 class Greedy(Slots):

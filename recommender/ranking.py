@@ -115,19 +115,21 @@ def rank(
     likenesses: list[float] = []
     is_new: list[bool] = []
 
-    score = np.empty(len(tracks))
+    below = np.empty(len(tracks))
     wanted, position = min(limit, len(tracks)), 1
     while position <= wanted:
         above = max(1, position - 1)
-        np.multiply(similarity_sum, -UNLIKENESS * diversity_weight / above, out=score)
-        score += open_places.ceiling
+        score = open_places.ceiling
+        if diversity_weight:
+            np.multiply(similarity_sum, -UNLIKENESS * diversity_weight / above, out=below)
+            score = np.add(below, score, out=below)
         chosen, propensity = int(score.argmax()), 1.0
-        if floor is not None and score[chosen] > -np.inf:
-            chosen = floor.best(score)
-        if score[chosen] == -np.inf:
+        if score.item(chosen) == -np.inf:
             if not open_places.relax(position):
                 break
             continue
+        if floor is not None:
+            chosen = floor.best(score)
         if policy.explores(position):
             open_now = open_places.ceiling > -np.inf
             eligible = np.flatnonzero(open_now if floor is None else floor.allowed(open_now))
@@ -136,7 +138,7 @@ def rank(
         is_new.append(open_places.take(chosen))
         if floor is not None:
             floor.take(chosen)
-        likenesses.append(min(1.0, float(similarity_sum[chosen]) / above))
+        likenesses.append(min(1.0, similarity_sum.item(chosen) / above))
         places.append(chosen)
         propensities.append(propensity)
         similarity_sum += similarity[chosen]
@@ -211,7 +213,7 @@ class _OpenPlaces:
             members = self._order[end - size : end]
             if count == self._cap:
                 self.ceiling[members] = -np.inf
-            elif count == 1:
+            elif count == 1 and self._weight:
                 self.ceiling[members] -= NEW_IN_LIST * self._weight
         is_new: bool = count == 1
         return is_new
