@@ -7,6 +7,7 @@ the others.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
@@ -133,45 +134,67 @@ def propose(
     )
     asked = {s: share for s, share in SHARES[listener.stage].items() if _speaks(s, listener)}
     total = sum(asked.values())
-    found: dict[int, Source] = {}
+    found = _Found(np.full(len(catalogue), _NOBODY, dtype=np.int8), open_)
     if spotify is not None and len(spotify):
         rows = catalogue.tracks.recording[spotify]
         rows = rows[np.sort(np.unique(rows, return_index=True)[1])]
         worth = -np.arange(len(rows), dtype=np.float64)
-        _take(found, (rows, worth), Source.SPOTIFY, round(SPOTIFY_SHARE * size), open_)
-    shared = size - len(found)
+        found.take((rows, worth), Source.SPOTIFY, round(SPOTIFY_SHARE * size))
+    shared = size - found.number
     for source, share in asked.items():
-        count = min(round(share / total * shared), size - len(found))
-        _take(found, reach.worth(source, size, count), source, count, open_)
-    if len(found) < size:  # too small a catalogue, or a source that had little to say
-        left = size - len(found)
-        _take(found, reach.worth(Source.POPULAR, size + left, left), Source.POPULAR, left, open_)
-    if len(found) < min(size, len(pool)):
-        rest = np.flatnonzero(open_)[: size - len(found)]
-        found.update(dict.fromkeys(rest.tolist(), Source.POPULAR))
-    rows = np.array(sorted(found), dtype=np.int64)
-    return rows, [found[row] for row in rows.tolist()]
+        count = min(round(share / total * shared), size - found.number)
+        found.take(reach.worth(source, size, count), source, count)
+    if found.number < size:  # too small a catalogue, or a source that had little to say
+        left = size - found.number
+        found.take(reach.worth(Source.POPULAR, size + left, left), Source.POPULAR, left)
+    if found.number < min(size, len(pool)):
+        found.add(np.flatnonzero(open_)[: size - found.number], Source.POPULAR)
+    return found.rows_and_sources()
 
 
 def _speaks(source: Source, listener: Listener) -> bool:
     return listener.taste is not None if source is Source.COLISTEN else True
 
 
-def _take(
-    found: dict[int, Source],
-    judged: tuple[IndexArray, FloatArray],
-    source: Source,
-    count: int,
-    open_: NDArray[np.bool_],
-) -> None:
-    """Take the `count` open rows of highest worth; -inf: not proposed at all."""
-    rows, worth = judged
-    at = np.flatnonzero(open_.take(rows) & (worth > -np.inf))
-    if count < len(at):
-        at = at[np.argpartition(-worth.take(at), count)[:count]] if count else at[:0]
-    rows = rows[at]
-    open_[rows] = False
-    found.update(dict.fromkeys(rows.tolist(), source))
+_SOURCES, _NOBODY = tuple(Source), -1
+
+
+@dataclass
+class _Found:
+    """The candidates so far.
+
+    Attributes
+    ----------
+    by
+        Per row of the catalogue the place in `_SOURCES` of who proposed it, `_NOBODY` for none.
+    open_
+        Which rows may still be taken.
+    number
+        How many there are.
+    """
+
+    by: NDArray[np.int8]
+    open_: NDArray[np.bool_]
+    number: int = 0
+
+    def take(self, judged: tuple[IndexArray, FloatArray], source: Source, count: int) -> None:
+        """Take the `count` open rows of highest worth; -inf: not proposed at all."""
+        rows, worth = judged
+        at = np.flatnonzero(self.open_.take(rows) & (worth > -np.inf))
+        if count < len(at):
+            at = at[np.argpartition(-worth.take(at), count)[:count]] if count else at[:0]
+        self.add(rows[at], source)
+
+    def add(self, rows: IndexArray, source: Source) -> None:
+        """Take these rows, which are open."""
+        self.open_[rows] = False
+        self.by[rows] = _SOURCES.index(source)
+        self.number += len(rows)
+
+    def rows_and_sources(self) -> tuple[IndexArray, list[Source]]:
+        """Return the rows, ascending, and who proposed each."""
+        rows = np.flatnonzero(self.by != _NOBODY)
+        return rows, [_SOURCES[by] for by in self.by[rows].tolist()]
 
 
 class _Exact:
@@ -225,7 +248,7 @@ class _Exact:
 
         A play of weight w brings no track nearer than w: once `count` open tracks are nearer than
         that, lighter plays bring none among the best. So the heaviest are looked at first. With
-        equals at the edge of the best all are looked at, for `_take` to choose among as always.
+        equals at the edge of the best all are looked at, for `take` to choose among as always.
         """
         tracks, listener = self._tracks, self._listener
         weight = (listener.history_weight / listener.history_weight.max()).astype(np.float32)

@@ -153,11 +153,7 @@ def build(
         cache_key=served.cache_key(request),
         recommendation_type="candidates" if by_caller else profile.stage.value,
         tracks=[msgspec.Raw(track) for track in kept.written],
-        scores={
-            key: float(values[:LONGEST].mean())
-            for key, values in ranking.components.items()
-            if len(values)
-        },
+        scores=_means(ranking),
         metadata=kept.metadata,
         impressions=[
             Impression(
@@ -222,6 +218,14 @@ def _rules(
     )
 
 
+def _means(ranking: Ranking) -> dict[str, float]:
+    """Return the mean of each component over the list without its reserves."""
+    if not len(ranking.place):
+        return {}
+    shown = np.array([values[:LONGEST] for values in ranking.components.values()])
+    return dict(zip(ranking.components, shown.mean(axis=1).tolist(), strict=True))
+
+
 def _tracks(
     pool: Pool, ranking: Ranking, weights: Weights, named: NamedCatalogue
 ) -> list[RecommendedTrack]:
@@ -229,6 +233,7 @@ def _tracks(
     average = {
         key: float(pool.components.get(key, values).mean()) if len(values) else 0.0
         for key, values in ranking.components.items()
+        if weights.get(key)  # no other is explained by
     }
     rows = pool.rows[ranking.place]
     explanations = explain(ranking.components, average, weights, ranking.rl_adjustment)
