@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommender.audio import FloatArray
-from recommender.background import AUDIO_COLUMNS, nearness, powers, ratio_terms
+from recommender.background import AUDIO_COLUMNS, COLUMNS, nearness, powers, ratio_terms
 from recommender.colisten import REASONS, TRACKS_FOR_TASTE, Colisten, Listened, Mix
 from recommender.genre_mix import GenreMix
 from recommender.grain import Items
@@ -226,8 +226,11 @@ class Taste:
     @cached_property
     def _ratio(self) -> FloatArray:
         """(3, 9): what the powers of each column count for in its `log_ratio`."""
-        own = self._joined.model.background.of_tracks(self._own_tracks)[:, AUDIO_COLUMNS:]
-        return np.concatenate([ratio_terms(self._audio), ratio_terms(own)], axis=1)
+        of_own = np.zeros((3, len(COLUMNS) - AUDIO_COLUMNS))
+        if len(self._heard):  # counts of artists alone say nothing of age and popularity
+            own = self._joined.model.background.of_tracks(self._own_tracks)
+            of_own = ratio_terms(own[:, AUDIO_COLUMNS:])
+        return np.concatenate([ratio_terms(self._audio), of_own], axis=1)
 
     @cached_property
     def _audio(self) -> FloatArray:
