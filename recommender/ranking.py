@@ -17,7 +17,7 @@ from recommender.diversity import (
     NEW_IN_LIST,
     UNLIKENESS,
     diversity,
-    diversity_in_order,
+    diversity_by_similarity,
     pairwise_similarity,
 )
 from recommender.entropy import EntropyFloor
@@ -146,7 +146,9 @@ def rank(
 
     at = np.array(places, dtype=np.int64)
     parts = {key: components[key][at] for key in STATIC} | {
-        DIVERSITY: diversity_in_order(tracks.audio[at], tracks.artist[at])
+        DIVERSITY: diversity_by_similarity(
+            pairwise_similarity(tracks.audio, among=at), tracks.artist[at]
+        )
     }
     return Ranking(
         place=at,
