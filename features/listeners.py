@@ -306,6 +306,9 @@ def _profile(user_id: str, facts: sa.RowMapping, history: list[Heard], *, now: d
     )
 
 
+_CATEGORY: Mapping[str | None, int] = {slug: code for code, slug in enumerate(CATEGORY_SLUGS)}
+
+
 def listener_of(
     profile: Profile,
     catalogue: Catalogue,
@@ -332,8 +335,8 @@ def listener_of(
     known = ~np.isnan(audio).all(axis=1)
     by_category: dict[int, float] = {}
     for heard, weight in zip(profile.history, weights, strict=True):
-        if heard.category in CATEGORY_SLUGS:
-            code = CATEGORY_SLUGS.index(heard.category)
+        code = _CATEGORY.get(heard.category)
+        if code is not None:
             by_category[code] = by_category.get(code, 0.0) + weight
     total = sum(by_category.values())
     heard_artists = catalogue.artists_of(profile.heard_artists)

@@ -116,6 +116,8 @@ def ratio_terms(own: FloatArray) -> FloatArray:
 
     1/2 - 1 / (2 variance), mean / variance, -mean^2 / (2 variance) - ln(variance) / 2.
     """
+    if not len(own):
+        return np.zeros((3, own.shape[1]))
     known = ~np.isnan(own)
     m = known.sum(axis=0)
     mean = np.where(known, own, 0.0).sum(axis=0) / (m + OWN_MEAN)

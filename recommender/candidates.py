@@ -7,20 +7,21 @@ the others.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.audio import FloatArray, cosine
+from recommender.audio import AudioArray, FloatArray, cosine
 from recommender.audio_index import AudioIndex
 from recommender.cold_start import Stage
 from recommender.genres import CATEGORY_SLUGS
 from recommender.listener import Listener
 from recommender.personality import match
 from recommender.taste import ColistenIn
-from recommender.tracks import UNKNOWN_DATE, Catalogue, IndexArray, Tracks
+from recommender.tracks import TIE, Catalogue, IndexArray
 
 
 class Source(StrEnum):
@@ -63,8 +64,6 @@ SHARES: Mapping[Stage, Mapping[Source, float]] = {
 SPOTIFY_SHARE = 0.1
 """Of the candidates that Spotify may propose before the others share the rest."""
 
-TIE = 1e-6
-"""What popularity adds where a source thinks the same of two tracks."""
 EXACT = 50_000
 """Up to so many tracks every one is judged; of more, an index and orders kept say which."""
 ALIKE_ARTISTS = 150
@@ -80,7 +79,7 @@ def warm(catalogue: Catalogue, joined: ColistenIn | None = None) -> None:
     if len(catalogue.canonical) > EXACT:
         return
     tracks = catalogue.canonical_tracks
-    _ = tracks.fame, tracks.directions, catalogue.canonical_genre
+    _ = tracks.fame, tracks.newness, tracks.directions, catalogue.canonical_genre
     if joined is not None:
         _ = joined.canonical.powers, joined.place
 
@@ -128,65 +127,96 @@ def propose(
     if len(pool) - len(aside) >= size:
         open_[aside] = False
     exact = index is None or len(pool) <= EXACT
-    reach = _Exact(catalogue, listener, pool) if exact or index is None else _Indexed(
-        catalogue, listener, index, open_
-    )  # fmt: skip
+    reach = (
+        _Exact(catalogue, listener, pool, open_)
+        if exact or index is None
+        else _Indexed(catalogue, listener, index, open_)
+    )
     asked = {s: share for s, share in SHARES[listener.stage].items() if _speaks(s, listener)}
     total = sum(asked.values())
-    found: dict[int, Source] = {}
+    found = _Found(np.full(len(catalogue), _NOBODY, dtype=np.int8), open_)
     if spotify is not None and len(spotify):
         rows = catalogue.tracks.recording[spotify]
         rows = rows[np.sort(np.unique(rows, return_index=True)[1])]
         worth = -np.arange(len(rows), dtype=np.float64)
-        _take(found, (rows, worth), Source.SPOTIFY, round(SPOTIFY_SHARE * size), open_)
-    shared = size - len(found)
+        found.take((rows, worth), Source.SPOTIFY, round(SPOTIFY_SHARE * size))
+    shared = size - found.number
     for source, share in asked.items():
-        count = min(round(share / total * shared), size - len(found))
-        _take(found, reach.worth(source, size), source, count, open_)
-    if len(found) < size:  # too small a catalogue, or a source that had little to say
-        left = size - len(found)
-        _take(found, reach.worth(Source.POPULAR, size + left), Source.POPULAR, left, open_)
-    if len(found) < min(size, len(pool)):
-        rest = np.flatnonzero(open_)[: size - len(found)]
-        found.update(dict.fromkeys(rest.tolist(), Source.POPULAR))
-    rows = np.array(sorted(found), dtype=np.int64)
-    return rows, [found[row] for row in rows.tolist()]
+        count = min(round(share / total * shared), size - found.number)
+        found.take(reach.worth(source, size, count), source, count)
+    if found.number < size:  # too small a catalogue, or a source that had little to say
+        left = size - found.number
+        found.take(reach.worth(Source.POPULAR, size + left, left), Source.POPULAR, left)
+    if found.number < min(size, len(pool)):
+        found.add(np.flatnonzero(open_)[: size - found.number], Source.POPULAR)
+    return found.rows_and_sources()
 
 
 def _speaks(source: Source, listener: Listener) -> bool:
     return listener.taste is not None if source is Source.COLISTEN else True
 
 
-def _take(
-    found: dict[int, Source],
-    judged: tuple[IndexArray, FloatArray],
-    source: Source,
-    count: int,
-    open_: NDArray[np.bool_],
-) -> None:
-    """Take the `count` open rows of highest worth; -inf: not proposed at all."""
-    rows, worth = judged
-    at = np.flatnonzero(open_[rows] & (worth > -np.inf))
-    if count < len(at):
-        at = at[np.argpartition(-worth[at], count)[:count]] if count else at[:0]
-    rows = rows[at]
-    open_[rows] = False
-    found.update(dict.fromkeys(rows.tolist(), source))
+_SOURCES, _NOBODY = tuple(Source), -1
+
+
+@dataclass
+class _Found:
+    """The candidates so far.
+
+    Attributes
+    ----------
+    by
+        Per row of the catalogue the place in `_SOURCES` of who proposed it, `_NOBODY` for none.
+    open_
+        Which rows may still be taken.
+    number
+        How many there are.
+    """
+
+    by: NDArray[np.int8]
+    open_: NDArray[np.bool_]
+    number: int = 0
+
+    def take(self, judged: tuple[IndexArray, FloatArray], source: Source, count: int) -> None:
+        """Take the `count` open rows of highest worth; -inf: not proposed at all."""
+        rows, worth = judged
+        at = np.flatnonzero(self.open_.take(rows) & (worth > -np.inf))
+        if count < len(at):
+            at = at[np.argpartition(-worth.take(at), count)[:count]] if count else at[:0]
+        self.add(rows[at], source)
+
+    def add(self, rows: IndexArray, source: Source) -> None:
+        """Take these rows, which are open."""
+        self.open_[rows] = False
+        self.by[rows] = _SOURCES.index(source)
+        self.number += len(rows)
+
+    def rows_and_sources(self) -> tuple[IndexArray, list[Source]]:
+        """Return the rows, ascending, and who proposed each."""
+        rows = np.flatnonzero(self.by != _NOBODY)
+        return rows, [_SOURCES[by] for by in self.by[rows].tolist()]
 
 
 class _Exact:
     """Every track of a pool, judged by every source."""
 
-    def __init__(self, catalogue: Catalogue, listener: Listener, pool: IndexArray) -> None:
-        self._catalogue, self._listener, self._pool = catalogue, listener, pool
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        listener: Listener,
+        pool: IndexArray,
+        open_: NDArray[np.bool_],
+    ) -> None:
+        self._catalogue, self._listener = catalogue, listener
+        self._pool, self._open = pool, open_
         self._everything = pool is catalogue.canonical
         self._tracks = (
             catalogue.canonical_tracks if self._everything else catalogue.tracks.take(pool)
         )
         self._popularity = self._tracks.fame
 
-    def worth(self, source: Source, _: int) -> tuple[IndexArray, FloatArray]:
-        """Return rows, and how much a source thinks of them.
+    def worth(self, source: Source, _: int, count: int) -> tuple[IndexArray, FloatArray]:
+        """Return rows, the `count` best open ones among them, and how much a source thinks of them.
 
         Equals go by popularity: a balanced listener gets what is known, not what comes first.
         """
@@ -194,8 +224,7 @@ class _Exact:
         if source is Source.POPULAR:
             worth = popularity
         elif source is Source.NEW_RELEASE:
-            dated = tracks.released != UNKNOWN_DATE
-            worth = np.where(dated, tracks.released + TIE * popularity, -np.inf)
+            worth = tracks.newness
         elif source is Source.PERSONALITY:
             worth = match(listener.traits, tracks.audio, tracks.genre_terms) + TIE * popularity
         elif source is Source.COLISTEN:
@@ -205,33 +234,73 @@ class _Exact:
         elif source is Source.AUDIO:
             worth = np.full(len(tracks), -np.inf)
             if len(listener.history_weight):
-                worth = _nearest(listener, tracks) + TIE * popularity
+                return self._nearest(count)
         elif source is Source.GENRE:
             genre = self._catalogue.genre
             genre = self._catalogue.canonical_genre if self._everything else genre[self._pool]
-            share = genre_shares(self._catalogue, listener)[genre]
-            worth = np.where(share > 0, share + popularity, -np.inf)
+            worth = _shared(genre_shares(self._catalogue, listener), genre, popularity)
         else:
-            share = _category_shares(listener)[tracks.category]
-            worth = np.where(share > 0, share + popularity, -np.inf)
+            worth = _shared(_category_shares(listener), tracks.category, popularity)
         return self._pool, worth
 
+    def _nearest(self, count: int) -> tuple[IndexArray, FloatArray]:
+        """Return how near each track is to anything heard, a heavier play reaching further.
 
-def _nearest(listener: Listener, tracks: Tracks) -> FloatArray:
-    """Return (n,) how near each track is to anything heard, a heavier play reaching further."""
-    weight = (listener.history_weight / listener.history_weight.max()).astype(np.float32)
-    directions, heard = tracks.directions, listener.history_audio
-    length = np.sqrt((heard * heard).sum(axis=1))
-    if directions is None or not length.all() or np.isnan(length.sum()):
-        near = cosine(heard, tracks.audio, unknown=0.0) * weight[:, None]
-        unclear: FloatArray = near.max(axis=0).astype(np.float64)
-        return unclear
-    heard = heard * (weight / length)[:, None]
-    nearest = np.empty(len(tracks))
-    for begin in range(0, len(tracks), _AT_ONCE):
+        A play of weight w brings no track nearer than w: once `count` open tracks are nearer than
+        that, lighter plays bring none among the best. So the heaviest are looked at first. With
+        equals at the edge of the best all are looked at, for `take` to choose among as always.
+        """
+        tracks, listener = self._tracks, self._listener
+        weight = (listener.history_weight / listener.history_weight.max()).astype(np.float32)
+        directions, heard = tracks.directions, listener.history_audio
+        length = np.sqrt((heard * heard).sum(axis=1))
+        by_fame = TIE * self._popularity
+        if directions is None or not length.all() or np.isnan(length.sum()):
+            near = cosine(heard, tracks.audio, unknown=0.0) * weight[:, None]
+            return self._pool, near.max(axis=0).astype(np.float64) + by_fame
+        heard = heard * (weight / length)[:, None]
+        open_ = np.flatnonzero(self._open.take(self._pool))
+        if len(heard) > 2 * _HEAVIEST and 0 < count < len(open_):
+            order = np.argsort(-weight, kind="stable")
+            nearest = _nearness(heard[order[:_HEAVIEST]], directions)
+            lighter = order[_HEAVIEST:]
+            lighter = lighter[weight[lighter] >= _edge(nearest.take(open_), count) - _SLACK]
+            if len(lighter) < len(heard) // 2:
+                if len(lighter):
+                    # Not one alone: BLAS rounds the product with a single row in another way.
+                    some = lighter if len(lighter) > 1 else order[: _HEAVIEST + 1]
+                    np.maximum(nearest, _nearness(heard[some], directions), out=nearest)
+                worth = (nearest + by_fame).take(open_)
+                best = np.flatnonzero(worth >= _edge(worth, count))
+                if len(best) == count:
+                    return self._pool[open_[best]], worth[best]
+        return self._pool, _nearness(heard, directions) + by_fame
+
+
+_HEAVIEST = 4
+"""Plays that are looked at before it is known which others can matter."""
+_SLACK = 1e-4
+"""More than rounding and `TIE` together."""
+
+
+def _edge(worth: FloatArray, count: int) -> float:
+    """Return the `count`th largest of more."""
+    return float(np.partition(worth, len(worth) - count)[len(worth) - count])
+
+
+def _nearness(heard: AudioArray, directions: AudioArray) -> FloatArray:
+    """Return (n,) the largest product of each direction with any of the heard rows."""
+    nearest = np.empty(directions.shape[1])
+    for begin in range(0, len(nearest), _AT_ONCE):
         of = slice(begin, begin + _AT_ONCE)
         (heard @ directions[:, of]).max(axis=0, out=nearest[of])
     return nearest
+
+
+def _shared(share: FloatArray, code: IndexArray, popularity: FloatArray) -> FloatArray:
+    """Return (n,) the share of each track's group plus its popularity, -inf without a share."""
+    worth: FloatArray = np.where(share > 0, share, -np.inf)[code] + popularity
+    return worth
 
 
 class _Indexed:
@@ -247,7 +316,7 @@ class _Indexed:
         self._catalogue, self._listener = catalogue, listener
         self._index, self._open = index, open_
 
-    def worth(self, source: Source, count: int) -> tuple[IndexArray, FloatArray]:
+    def worth(self, source: Source, count: int, _: int) -> tuple[IndexArray, FloatArray]:
         """Return rows that hold the `count` best open ones, and their worth."""
         catalogue, listener = self._catalogue, self._listener
         if source in {Source.POPULAR, Source.NEW_RELEASE}:

@@ -23,14 +23,25 @@ def diversity(mean_similarity: ArrayLike, artist_is_new: ArrayLike) -> FloatArra
     return UNLIKENESS * unlike + NEW_IN_LIST * np.asarray(artist_is_new)
 
 
-def pairwise_similarity(audio: AudioArray) -> AudioArray:
-    """Return the (n, n) cosines among tracks; 0.5 where two share no known feature."""
+def pairwise_similarity(audio: AudioArray, among: IndexArray | None = None) -> AudioArray:
+    """Return the (n, n) cosines among tracks; 0.5 where two share no known feature.
+
+    Parameters
+    ----------
+    among
+        Only those among these places, equal to what they are among all; None: all.
+    """
     length = np.sqrt((audio * audio).sum(axis=1))
     if not length.all() or np.isnan(length.sum()):
-        return cosine(audio, audio, unknown=NEUTRAL)
+        unclear = cosine(audio, audio, unknown=NEUTRAL)
+        return unclear if among is None else unclear[np.ix_(among, among)]
     unit = audio / length[:, None]
-    # Rounding may leave 1e-7 above 1; a pass over n x n to cut it costs as much as the product.
-    similarity: AudioArray = unit @ unit.T
+    if among is not None:
+        unit = unit[among]
+    # A copy: numpy sees a product with one's own transpose, computes half of it and mirrors that,
+    # which takes twice as long. Rounding may leave 1e-7 above 1; a pass over n x n to cut it costs
+    # as much as the product.
+    similarity: AudioArray = unit @ unit.T.copy()
     return similarity
 
 
@@ -53,7 +64,15 @@ def diversity_in_order(audio: AudioArray, artist: IndexArray) -> FloatArray:
     >>> diversity_in_order(alike, np.array([7, 8, 7])).round(2)
     array([1. , 0.3, 0. ])
     """
-    above = np.tril(pairwise_similarity(audio).astype(np.float64), k=-1).sum(axis=1)
+    return diversity_by_similarity(pairwise_similarity(audio), artist)
+
+
+def diversity_by_similarity(similarity: AudioArray, artist: IndexArray) -> FloatArray:
+    """Return what `diversity_in_order` does, by the (n, n) cosines among the list's tracks."""
+    # Added up one after the other, as `rank` does while it chooses: the same to the last bit.
+    sums = np.cumsum(similarity, axis=0, dtype=np.float64)
+    above = np.append(0.0, np.diagonal(sums, offset=1))[: len(artist)]
     likeness = np.minimum(1.0, above / np.maximum(1, np.arange(len(artist))))
-    _, first = np.unique(artist, return_index=True)
-    return diversity(likeness, np.isin(np.arange(len(artist)), first))
+    is_new = np.zeros(len(artist), dtype=np.bool_)
+    is_new[np.unique(artist, return_index=True)[1]] = True
+    return diversity(likeness, is_new)

@@ -55,12 +55,17 @@ def explain(
     is_lift = np.take_along_axis(lifts, order, axis=0) > LEAST_LIFT
     phrases = [DIVERSITY_PHRASE if key == DIVERSITY else STATIC[key].phrase for key in weighed]
     ends = np.where(rl_adjustment > 0, 1, -1) * (np.abs(rl_adjustment) >= LEAST_ADJUSTMENT)
-    return [
-        _sentence([phrases[at] for at, does in zip(top, lifted, strict=True) if does], end)
-        for top, lifted, end in zip(
-            order.T.tolist(), is_lift.T.tolist(), ends.tolist(), strict=True
-        )
-    ]
+    # A list has few different sentences: each is put together once.
+    named = np.where(is_lift, order, _NOTHING).tolist()
+    kinds = list(zip(*named, ends.tolist(), strict=True))
+    sentences = {
+        kind: _sentence([phrases[at] for at in kind[:-1] if at != _NOTHING], kind[-1])
+        for kind in set(kinds)
+    }
+    return [sentences[kind] for kind in kinds]
+
+
+_NOTHING = -1
 
 
 def _sentence(phrases: list[str], end: int) -> str:

@@ -139,6 +139,8 @@ def adjustments(
     -------
     (len(place),) float64 in [-0.05, 0.05].
     """
+    if not q_table:
+        return np.zeros(len(place))
     prefix = listener_state(traits) + "|"
     q = np.zeros(len(halves))
     where = {half: at for at, half in enumerate(halves)}

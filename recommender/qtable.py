@@ -148,7 +148,9 @@ class QTable:
         >>> QTable().believed(["genre_folk"], {"genre_folk": (1.0, 1.19)})[0].round(4)
         array([0.1785])
         """
-        own = own or {}
+        if not own:
+            nothing_said = np.zeros((len(states), 2))
+            return self.with_own(states, nothing_said, nothing_said)
         by_category: dict[str, list[float]] = {}
         for state, (weight, reward) in own.items():
             sums = by_category.setdefault(category(state), [0.0, 0.0])

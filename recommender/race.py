@@ -100,6 +100,7 @@ def _cells(
 
 _Z = np.linspace(-6.0, 6.0, 4097)
 _CDF = np.array([0.5 * (1.0 + math.erf(z / math.sqrt(2.0))) for z in _Z.tolist()])
+_CDF_STEP = np.diff(_CDF)
 
 
 def normal_cdf(z: FloatArray) -> FloatArray:
@@ -112,7 +113,7 @@ def normal_cdf(z: FloatArray) -> FloatArray:
     """
     at = (np.clip(z, -6.0, 6.0) + 6.0) * ((len(_Z) - 1) / 12.0)
     left = np.minimum(at.astype(np.int64), len(_Z) - 2)
-    value: FloatArray = _CDF[left] + (at - left) * (_CDF[left + 1] - _CDF[left])
+    value: FloatArray = _CDF.take(left) + (at - left) * _CDF_STEP.take(left)
     return value
 
 
@@ -160,12 +161,8 @@ class Race:
         array([0.76, 0.24])
         """
         at = np.minimum(np.searchsorted(self.groups, groups), len(self.groups) - 1)
-        among = np.array_equal(self.groups[at], groups)
-        if not (
-            among
-            and np.array_equal(self.mean[at], mean)
-            and np.array_equal(self.spread[at], spread)
-        ):
+        among = self.groups[at] == groups
+        if not (among & (self.mean[at] == mean) & (self.spread[at] == spread)).all():
             return None
         log_below = self.log_below[at].sum(axis=0)
         if log_below[0] > math.log(UNSEEN):

@@ -11,9 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.audio import FloatArray
+from recommender.audio import AudioArray, FloatArray
 from recommender.components import DIVERSITY, KEYS, STATIC
-from recommender.diversity import NEW_IN_LIST, UNLIKENESS, diversity, pairwise_similarity
+from recommender.diversity import (
+    NEW_IN_LIST,
+    UNLIKENESS,
+    diversity,
+    diversity_by_similarity,
+    pairwise_similarity,
+)
 from recommender.entropy import EntropyFloor
 from recommender.exploration import Beliefs, Policy
 from recommender.scoring import Weights
@@ -107,44 +113,42 @@ def rank(
     """
     base = rl_adjustment + sum(weights.get(key, 0.0) * components[key] for key in STATIC)
     diversity_weight = weights.get(DIVERSITY, 0.0)
-    similarity = pairwise_similarity(tracks.audio)
-    similarity_sum = np.zeros(len(tracks))
+    likeness = _Likeness(tracks.audio, diversity_weight) if diversity_weight else None
     open_places = _OpenPlaces(tracks, base, diversity_weight, rules)
     places: list[int] = []
     propensities: list[float] = []
-    likenesses: list[float] = []
-    is_new: list[bool] = []
 
-    score = np.empty(len(tracks))
     wanted, position = min(limit, len(tracks)), 1
     while position <= wanted:
-        above = max(1, position - 1)
-        np.multiply(similarity_sum, -UNLIKENESS * diversity_weight / above, out=score)
-        score += open_places.ceiling
+        score = open_places.ceiling
+        if likeness is not None:
+            score = likeness.lowered(score)
         chosen, propensity = int(score.argmax()), 1.0
-        if floor is not None and score[chosen] > -np.inf:
-            chosen = floor.best(score)
-        if score[chosen] == -np.inf:
+        if score.item(chosen) == -np.inf:
             if not open_places.relax(position):
                 break
             continue
+        if floor is not None:
+            chosen = floor.best(score)
         if policy.explores(position):
             open_now = open_places.ceiling > -np.inf
             eligible = np.flatnonzero(open_now if floor is None else floor.allowed(open_now))
             drawn, propensity = policy.draw(score[eligible], believed(beliefs, eligible))
             chosen = int(eligible[drawn])
-        is_new.append(open_places.take(chosen))
+        open_places.take(chosen)
         if floor is not None:
             floor.take(chosen)
-        likenesses.append(min(1.0, float(similarity_sum[chosen]) / above))
+        if likeness is not None:
+            likeness.take(chosen)
         places.append(chosen)
         propensities.append(propensity)
-        similarity_sum += similarity[chosen]
         position += 1
 
     at = np.array(places, dtype=np.int64)
     parts = {key: components[key][at] for key in STATIC} | {
-        DIVERSITY: diversity(likenesses, is_new)
+        DIVERSITY: diversity_by_similarity(
+            pairwise_similarity(tracks.audio, among=at), tracks.artist[at]
+        )
     }
     return Ranking(
         place=at,
@@ -162,6 +166,26 @@ def believed(beliefs: Beliefs | None, places: IndexArray) -> Beliefs:
         zeros = np.zeros(len(places))
         return Beliefs(zeros, zeros, np.arange(len(places)))
     return Beliefs(beliefs.mean[places], beliefs.spread[places], beliefs.group[places])
+
+
+class _Likeness:
+    """How like the list so far every candidate is; only asked where diversity has a weight."""
+
+    def __init__(self, audio: AudioArray, diversity_weight: float) -> None:
+        self._similarity = pairwise_similarity(audio)
+        self._sum = np.zeros(len(audio))
+        self._lowered = np.empty(len(audio))
+        self._factor, self._listed = -UNLIKENESS * diversity_weight, 0
+
+    def lowered(self, ceiling: FloatArray) -> FloatArray:
+        """Return the scores that have these ceilings; valid until the next call."""
+        np.multiply(self._sum, self._factor / max(1, self._listed), out=self._lowered)
+        return np.add(self._lowered, ceiling, out=self._lowered)
+
+    def take(self, chosen: int) -> None:
+        """Put a candidate into the list."""
+        self._sum += self._similarity[chosen]
+        self._listed += 1
 
 
 class _OpenPlaces:
@@ -198,8 +222,8 @@ class _OpenPlaces:
         ceiling: FloatArray = np.where(eligible, self._base + self._weight * unlike, -np.inf)
         return ceiling
 
-    def take(self, chosen: int) -> bool:
-        """Close a place; return whether its artist is new to the list."""
+    def take(self, chosen: int) -> None:
+        """Close a place, and what its artist's cap closes with it."""
         code = self._codes[chosen]
         self._free[chosen] = False
         self.ceiling[chosen] = -np.inf
@@ -211,10 +235,8 @@ class _OpenPlaces:
             members = self._order[end - size : end]
             if count == self._cap:
                 self.ceiling[members] = -np.inf
-            elif count == 1:
+            elif count == 1 and self._weight:
                 self.ceiling[members] -= NEW_IN_LIST * self._weight
-        is_new: bool = count == 1
-        return is_new
 
     def relax(self, position: int) -> bool:
         """Let the next rule give way at a position; return False once none is left."""

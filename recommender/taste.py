@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommender.audio import FloatArray
-from recommender.background import AUDIO_COLUMNS, nearness, powers, ratio_terms
+from recommender.background import AUDIO_COLUMNS, COLUMNS, nearness, powers, ratio_terms
 from recommender.colisten import REASONS, TRACKS_FOR_TASTE, Colisten, Listened, Mix
 from recommender.genre_mix import GenreMix
 from recommender.grain import Items
@@ -149,20 +149,32 @@ class Taste:
     """
 
     def __init__(self, joined: ColistenIn, listened: Listened) -> None:
+        # The rest waits until something is to be judged: a list of kept candidates judges nothing.
         self._joined, self._listened = joined, listened
-        catalogue, model = joined.catalogue, joined.model
-        heard = places(catalogue.ids, listened.tracks)
-        self._heard = heard[heard >= 0]
-        by_tracks = len(self._heard) >= TRACKS_FOR_TASTE
-        self.mix: Mix = model.by_tracks if by_tracks else model.by_artists
-        artists = catalogue.artists_of(listened.artists)
-        known = artists >= 0
-        self._artists, self._plays = artists[known], np.asarray(listened.plays)[known]
-        own = catalogue.tracks.take(self._heard)
-        self._own = model.background.of_tracks(own)
-        self._audio = model.background.of_audio(listened.audio)
-        self._releases = np.unique(_release(own)) if len(own) else np.empty(0, dtype=np.int64)
         self._of_canonical: FloatArray | None = None
+
+    @cached_property
+    def mix(self) -> Mix:
+        """The weights for a history like this one."""
+        model = self._joined.model
+        return model.by_tracks if len(self._heard) >= TRACKS_FOR_TASTE else model.by_artists
+
+    @cached_property
+    def _heard(self) -> IndexArray:
+        """Rows of what was heard."""
+        heard = places(self._joined.catalogue.ids, self._listened.tracks)
+        return heard[heard >= 0]
+
+    @cached_property
+    def _artists_and_plays(self) -> tuple[IndexArray, FloatArray]:
+        """Places of the artists in the history that the catalogue has, and how often each."""
+        artists = self._joined.catalogue.artists_of(self._listened.artists)
+        known = artists >= 0
+        return artists[known], np.asarray(self._listened.plays)[known]
+
+    @cached_property
+    def _own_tracks(self) -> Tracks:
+        return self._joined.catalogue.tracks.take(self._heard)
 
     @cached_property
     def _of_artists(self) -> FloatArray:
@@ -201,21 +213,29 @@ class Taste:
             self._joined.catalogue.tracks.artist[self._heard], return_counts=True
         )
         heard = np.zeros(len(self._joined.catalogue.artist_keys))
-        heard[self._artists] = np.log1p(1.0)
+        heard[self._artists_and_plays[0]] = np.log1p(1.0)
         heard[artists] = np.log1p(counts)
         return heard
 
     def _by_artist(self, artists: IndexArray) -> FloatArray:
         """Return (artists, 3): the reasons that tracks of one artist share, in their order."""
-        weight = np.log1p(self._plays)
-        genre = self._joined.genres.affinity(self._artists, weight, artists)
+        played, plays = self._artists_and_plays
+        genre = self._joined.genres.affinity(played, np.log1p(plays), artists)
         return np.column_stack([self._favoured[artists], self._heard_of[artists], genre])
 
     @cached_property
     def _ratio(self) -> FloatArray:
         """(3, 9): what the powers of each column count for in its `log_ratio`."""
-        own = self._own[:, AUDIO_COLUMNS:]
-        return np.concatenate([ratio_terms(self._audio), ratio_terms(own)], axis=1)
+        of_own = np.zeros((3, len(COLUMNS) - AUDIO_COLUMNS))
+        if len(self._heard):  # counts of artists alone say nothing of age and popularity
+            own = self._joined.model.background.of_tracks(self._own_tracks)
+            of_own = ratio_terms(own[:, AUDIO_COLUMNS:])
+        return np.concatenate([ratio_terms(self._audio), of_own], axis=1)
+
+    @cached_property
+    def _audio(self) -> FloatArray:
+        """(h, 7) the audio columns of what was heard."""
+        return self._joined.model.background.of_audio(self._listened.audio)
 
     @property
     def joined(self) -> ColistenIn:
@@ -256,7 +276,8 @@ class Taste:
         return np.where(heard_nothing, FAR, nearness(of_audio, self._audio))
 
     def _released(self, known: Described) -> FloatArray:
-        return np.isin(known.release, self._releases).astype(np.float64)
+        releases = np.unique(_release(self._own_tracks))
+        return np.isin(known.release, releases).astype(np.float64)
 
     def z(self, tracks: Tracks) -> FloatArray:
         """Return (n,) how much speaks for each track, without bounds.

@@ -16,6 +16,12 @@ from recommender.qlearning import track_states
 IndexArray = NDArray[np.int64]
 
 
+UNKNOWN_DATE = np.iinfo(np.int64).min
+
+TIE = 1e-6
+"""What popularity adds where two tracks are worth the same."""
+
+
 @dataclass(frozen=True)
 class Tracks:
     """n tracks, column by column; row i of every column is the same track.
@@ -66,10 +72,23 @@ class Tracks:
             self.released[rows],
         )
 
+    def are_among(self, rows: IndexArray) -> NDArray[np.bool_]:
+        """Return (n,) which tracks are recordings of these rows."""
+        if not len(rows):
+            return np.zeros(len(self), dtype=np.bool_)
+        among: NDArray[np.bool_] = np.isin(self.recording, rows)
+        return among
+
     @cached_property
     def fame(self) -> FloatArray:
         """(n,) popularity, 0 where it is unknown."""
         return np.nan_to_num(self.popularity, nan=0.0)
+
+    @cached_property
+    def newness(self) -> FloatArray:
+        """(n,) days since 1970-01-01 of the release, those of a day by `fame`; -inf if unknown."""
+        dated = self.released != UNKNOWN_DATE
+        return np.where(dated, self.released + TIE * self.fame, -np.inf)
 
     @cached_property
     def directions(self) -> AudioArray | None:
@@ -85,9 +104,6 @@ class Tracks:
         return track_states(
             self.audio, [CATEGORY_SLUGS[c] if c >= 0 else OTHER for c in self.category.tolist()]
         )
-
-
-UNKNOWN_DATE = np.iinfo(np.int64).min
 
 
 @dataclass(frozen=True)
@@ -121,6 +137,8 @@ class Catalogue:
 
     def recordings_of(self, track_ids: Sequence[str]) -> IndexArray:
         """Return the canonical rows of these tracks, ascending and none twice; unknown ids drop."""
+        if not track_ids:
+            return np.empty(0, dtype=np.int64)
         rows = self.rows_of(track_ids)
         return np.unique(self.tracks.recording[rows[rows >= 0]])
 
@@ -131,6 +149,10 @@ class Catalogue:
     def id_of(self, row: int) -> str:
         """Return the id of a row."""
         return bytes(self.ids[row]).decode()
+
+    def ids_of(self, rows: IndexArray) -> list[str]:
+        """Return the ids of some rows."""
+        return [one.decode() for one in self.ids[rows].tolist()]
 
     def warm(self) -> None:
         """Work out what is kept of the catalogue, so that no first caller waits for it."""

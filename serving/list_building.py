@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+import msgspec
 import numpy as np
 
 from features.catalogue import NamedCatalogue
@@ -19,13 +20,15 @@ from recommender.listener import Listener
 from recommender.qlearning import adjustment, adjustments, join_state, listener_state
 from recommender.ranking import ARTIST_CAP, Ranking, Rules, rank
 from recommender.scoring import Weights
-from recommender.tracks import IndexArray
+from recommender.tracks import IndexArray, Tracks
 from serving import pools
 from serving.cache import LIST_SECONDS
 from serving.lists import LONGEST, RESERVES, KeptList
 from serving.pools import Pool
 from serving.schemas import ListMetadata, Personality, RecommendedTrack, RecommendRequest
 from serving.served import Served
+
+_SOURCES = tuple(source.value for source in pools.SOURCES)
 
 
 @dataclass(frozen=True)
@@ -100,17 +103,16 @@ def build(
     )
     weights = served.scorer.model.weights[listener.stage]
     catalogue = served.catalogue.catalogue
+    tracks = pool.tracks(catalogue)
     halves, place = catalogue.tracks.states
     rl_adjustment, beliefs = _learned(listener, served, halves, place[pool.rows])
     ranking = rank(
-        pool.tracks(catalogue),
+        tracks,
         pool.components,
         weights=weights,
         rl_adjustment=rl_adjustment,
         beliefs=beliefs,
-        rules=_rules(
-            catalogue.tracks.recording[pool.rows], listener, settings, by_caller=by_caller
-        ),
+        rules=_rules(tracks, listener, settings, by_caller=by_caller),
         policy=policy,
         limit=len(pool.rows) if by_caller else LONGEST + RESERVES,
         floor=None
@@ -150,12 +152,8 @@ def build(
         user_id=profile.user_id,
         cache_key=served.cache_key(request),
         recommendation_type="candidates" if by_caller else profile.stage.value,
-        tracks=kept.tracks,
-        scores={
-            key: float(values[:LONGEST].mean())
-            for key, values in ranking.components.items()
-            if len(values)
-        },
+        tracks=[msgspec.Raw(track) for track in kept.written],
+        scores=_means(ranking),
         metadata=kept.metadata,
         impressions=[
             Impression(
@@ -207,11 +205,10 @@ def excluded_rows(listener: Listener, settings: RankingSettings) -> IndexArray:
 
 
 def _rules(
-    recording: IndexArray, listener: Listener, settings: RankingSettings, *, by_caller: bool
+    tracks: Tracks, listener: Listener, settings: RankingSettings, *, by_caller: bool
 ) -> Rules:
     def among(rows: IndexArray, applies: bool) -> np.ndarray:
-        wanted = rows if applies and not by_caller else rows[:0]
-        return np.isin(recording, wanted)
+        return tracks.are_among(rows if applies and not by_caller else rows[:0])
 
     return Rules(
         never=among(listener.disliked, True),
@@ -221,6 +218,14 @@ def _rules(
     )
 
 
+def _means(ranking: Ranking) -> dict[str, float]:
+    """Return the mean of each component over the list without its reserves."""
+    if not len(ranking.place):
+        return {}
+    shown = np.array([values[:LONGEST] for values in ranking.components.values()])
+    return dict(zip(ranking.components, shown.mean(axis=1).tolist(), strict=True))
+
+
 def _tracks(
     pool: Pool, ranking: Ranking, weights: Weights, named: NamedCatalogue
 ) -> list[RecommendedTrack]:
@@ -228,12 +233,14 @@ def _tracks(
     average = {
         key: float(pool.components.get(key, values).mean()) if len(values) else 0.0
         for key, values in ranking.components.items()
+        if weights.get(key)  # no other is explained by
     }
-    rows = pool.rows[ranking.place].tolist()
+    rows = pool.rows[ranking.place]
     explanations = explain(ranking.components, average, weights, ranking.rl_adjustment)
     columns = [values.tolist() for values in ranking.components.values()]
     of_track = zip(
-        rows,
+        rows.tolist(),
+        named.catalogue.ids_of(rows),
         pool.sources[ranking.place].tolist(),
         ranking.score.tolist(),
         zip(*columns, strict=True),
@@ -245,7 +252,7 @@ def _tracks(
     return [
         RecommendedTrack(
             rank=rank,
-            track_id=named.catalogue.id_of(row),
+            track_id=track_id,
             track_name=named.names[row],
             artist_name=named.artists[row],
             genre=named.genre_of(row),
@@ -253,10 +260,10 @@ def _tracks(
             components=dict(zip(ranking.components, values, strict=True)),
             rl_adjustment=rl_adjustment,
             propensity=propensity,
-            source=pools.SOURCES[source].value,
+            source=_SOURCES[source],
             explanation=explanation if propensity >= 1.0 else EXPLORED,
         )
-        for rank, (row, source, score, values, rl_adjustment, propensity, explanation) in enumerate(
-            of_track, start=1
-        )
-    ]
+        for rank, (
+            row, track_id, source, score, values, rl_adjustment, propensity, explanation,
+        ) in enumerate(of_track, start=1)
+    ]  # fmt: skip

@@ -1,6 +1,7 @@
 """A list between its computation and the wire: kept with its reserves, cut to what a call wants."""
 
 import time
+from functools import cached_property
 from itertools import accumulate
 from uuid import UUID
 
@@ -15,12 +16,18 @@ LONGEST = 50
 RESERVES = 50
 
 
-class KeptList(msgspec.Struct, kw_only=True, frozen=True):
+class KeptList(msgspec.Struct, kw_only=True, frozen=True, dict=True):
     """What a cache holds: up to 100 tracks, best first, the second half being reserves."""
 
     recommendation_id: UUID
     tracks: list[RecommendedTrack]
     metadata: ListMetadata
+
+    @cached_property
+    def written(self) -> list[bytes]:
+        """Each track as JSON, worked out once for the cache and for Postgres."""
+        # JSON writes a line's end within a text as an escape: lines are tracks.
+        return _encoder.encode_lines(self.tracks).splitlines()
 
 
 class PackedList(msgspec.Struct, array_like=True, frozen=True):
@@ -52,7 +59,7 @@ class PackedList(msgspec.Struct, array_like=True, frozen=True):
     @classmethod
     def of(cls, kept: KeptList) -> "PackedList":
         """Return a computed list as it travels."""
-        tracks = [msgspec.json.encode(track) for track in kept.tracks]
+        tracks = kept.written
         return cls(
             kept.recommendation_id,
             kept.metadata.expires_at.timestamp(),
@@ -94,6 +101,7 @@ assert RecommendResponse.__struct_fields__ == (  # noqa: S101 - what `answer` wr
 )  # fmt: skip
 assert tuple(f for f in ListMetadata.__struct_fields__ if f in PER_CALL) == PER_CALL  # noqa: S101
 
+_encoder = msgspec.json.Encoder()
 _decoder = msgspec.msgpack.Decoder(PackedList)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from serving.metrics import QUERIES
+from serving.tally import TALLY
 
 MOST_STATEMENTS = 500
 _BEGAN = "bondhu_began"
@@ -29,8 +29,7 @@ def measure_queries(engine: sa.Engine) -> None:
         connection.info[_BEGAN] = time.perf_counter()
 
     def after(connection: sa.Connection, _: Any, statement: str, *__: Any) -> None:
-        took = time.perf_counter() - connection.info[_BEGAN]
-        QUERIES.labels(name_of(statement)).observe(took)
+        TALLY.queried(name_of(statement), time.perf_counter() - connection.info[_BEGAN])
 
     sa.event.listen(engine, "before_cursor_execute", before)
     sa.event.listen(engine, "after_cursor_execute", after)

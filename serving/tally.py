@@ -1,22 +1,36 @@
 """What answers count, kept as plain numbers and told to Prometheus in batches.
 
 Its counters are files that the workers of a service share: one increment costs 2 us, and an answer
-makes five, which is a tenth of a cached list. Told every two seconds, and before this worker's
-/metrics is read.
+makes five, which is a tenth of a cached list; a query makes three. Told every two seconds, and
+before this worker's /metrics is read.
 """
 
 import threading
 from bisect import bisect_left
 from dataclasses import dataclass, field
 
-from serving.metrics import ANSWERS, BUCKETS, LATENCY, LISTS, TRACKS_SHOWN
+from prometheus_client import Histogram
+
+from serving.metrics import ANSWERS, BUCKETS, LATENCY, LISTS, QUERIES, TRACKS_SHOWN
 
 
 @dataclass(slots=True)
-class _Answers:
+class _Times:
     n: int = 0
     seconds: float = 0.0
     buckets: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
+
+    def add(self, seconds: float) -> None:
+        self.n += 1
+        self.seconds += seconds
+        self.buckets[bisect_left(BUCKETS, seconds)] += 1
+
+    def tell(self, histogram: Histogram) -> None:
+        # `observe` takes one at a time: these are the two things that it does.
+        histogram._sum.inc(self.seconds)
+        for bucket, n in zip(histogram._buckets, self.buckets, strict=True):
+            if n:
+                bucket.inc(n)
 
 
 class Tally:
@@ -24,7 +38,8 @@ class Tally:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._answers: dict[tuple[str, str, int], _Answers] = {}
+        self._answers: dict[tuple[str, str, int], _Times] = {}
+        self._queries: dict[str, _Times] = {}
         self._lists: dict[str, tuple[int, int]] = {}
 
     def answered(self, route: str, cache: str, status: int, seconds: float) -> None:
@@ -32,10 +47,16 @@ class Tally:
         with self._lock:
             found = self._answers.get((route, cache, status))
             if found is None:
-                found = self._answers[route, cache, status] = _Answers()
-            found.n += 1
-            found.seconds += seconds
-            found.buckets[bisect_left(BUCKETS, seconds)] += 1
+                found = self._answers[route, cache, status] = _Times()
+            found.add(seconds)
+
+    def queried(self, query: str, seconds: float) -> None:
+        """Count a query by its name."""
+        with self._lock:
+            found = self._queries.get(query)
+            if found is None:
+                found = self._queries[query] = _Times()
+            found.add(seconds)
 
     def listed(self, cache: str, tracks: int) -> None:
         """Count an answered list and its positions."""
@@ -48,14 +69,12 @@ class Tally:
         with self._lock:
             answers, self._answers = self._answers, {}
             lists, self._lists = self._lists, {}
+            queries, self._queries = self._queries, {}
         for (route, cache, status), one in answers.items():
             ANSWERS.labels(route, str(status)).inc(one.n)
-            histogram = LATENCY.labels(route, cache)
-            # `observe` takes one at a time: these are the two things that it does.
-            histogram._sum.inc(one.seconds)
-            for bucket, n in zip(histogram._buckets, one.buckets, strict=True):
-                if n:
-                    bucket.inc(n)
+            one.tell(LATENCY.labels(route, cache))
+        for query, one in queries.items():
+            one.tell(QUERIES.labels(query))
         for cache, (n, tracks) in lists.items():
             LISTS.labels(cache).inc(n)
             TRACKS_SHOWN.inc(tracks)

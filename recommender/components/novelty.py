@@ -20,7 +20,7 @@ class _Novelty:
 
     def __call__(self, listener: Listener, tracks: Tracks) -> FloatArray:
         """Return (n,) values in [0, 1]."""
-        new_track = ~np.isin(tracks.recording, listener.heard)
+        new_track = ~tracks.are_among(listener.heard)
         new_artist = ~np.isin(tracks.artist, listener.heard_artists)
         popularity = np.nan_to_num(tracks.popularity, nan=NEUTRAL)
         return NEW_TRACK * new_track + NEW_ARTIST * new_artist + UNPOPULAR * (1.0 - popularity)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from recommender import candidates
 from recommender.audio import FEATURES, cosine
@@ -18,7 +20,7 @@ from recommender.genres import CATEGORY_SLUGS
 from recommender.grain import Grain
 from recommender.listener import Listener
 from recommender.taste import ColistenIn
-from recommender.tracks import Catalogue, build_tracks
+from recommender.tracks import TIE, Catalogue, build_tracks
 
 GENRES = ("ambient", "metal", "salsa")
 
@@ -157,3 +159,60 @@ def test_what_spotify_recommends_has_a_tenth_at_most(catalogue: Catalogue) -> No
     assert len(rows) == 100
     without = propose(catalogue, listener, size=100)
     assert propose(catalogue, listener, size=100, spotify=asked[:0])[1] == without[1]
+
+
+@given(st.integers(0, 10_000), st.integers(9, 60), st.sampled_from([0.0, 1.0, 4.0]), st.booleans())
+def test_lighter_plays_are_left_out_only_where_they_bring_nothing_near(
+    catalogue: Catalogue, seed: int, heard: int, steepness: float, twins: bool
+) -> None:
+    """What audio proposes equals the choice among all tracks, judged by all plays."""
+    rng = np.random.default_rng(seed)
+    audio = rng.uniform(0.01, 1, (heard, len(FEATURES))).astype(np.float32)
+    weight = rng.uniform(0.01, 1, heard) ** steepness
+    if twins:  # many tracks sound the same: equals stand at the edge
+        some = np.round(catalogue.tracks.audio, 1) + np.float32(0.01)
+        tracks = replace(catalogue.tracks, audio=some, popularity=np.zeros(len(catalogue)))
+        catalogue = replace(catalogue, tracks=tracks)
+    listener = Listener(Stage.MONTH_2_PLUS, history_audio=audio, history_weight=weight)
+    open_ = rng.random(len(catalogue)) < 0.9
+    count = int(rng.integers(1, 200))
+
+    unit, own = (rows / np.linalg.norm(rows, axis=1)[:, None] for rows in _float(catalogue, audio))
+    near = ((unit @ own.T) * (weight / weight.max())).max(axis=1) + TIE * catalogue.tracks.fame
+    reach = candidates._Exact(catalogue, listener, catalogue.canonical, open_)
+    rows, worth = reach.worth(Source.AUDIO, 500, count)
+    np.testing.assert_allclose(worth, near[rows], atol=3e-6)  # float32 against float64
+    is_found = open_[rows]
+    if len(rows) < len(catalogue):
+        assert is_found.all()
+        assert len(rows) == count
+    assert np.sort(near[rows[is_found]])[-count:] == pytest.approx(
+        np.sort(near[open_])[-count:], abs=3e-6
+    )
+
+
+def _float(catalogue: Catalogue, audio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return catalogue.tracks.audio.astype(np.float64), audio.astype(np.float64)
+
+
+def test_the_heaviest_plays_alone_give_the_very_rows_that_all_plays_give(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(3)
+    few = 0
+    for _ in range(40):
+        listener = Listener(
+            Stage.MONTH_2_PLUS,
+            history_audio=rng.uniform(0.01, 1, (30, len(FEATURES))).astype(np.float32),
+            history_weight=rng.pareto(1.0, 30) + 0.1,
+        )
+        chosen = propose(catalogue, listener, size=300)
+        open_ = np.ones(len(catalogue), dtype=np.bool_)
+        reach = candidates._Exact(catalogue, listener, catalogue.canonical, open_)
+        few += len(reach.worth(Source.AUDIO, 300, 60)[0]) == 60
+        with monkeypatch.context() as all_of_them:
+            all_of_them.setattr(candidates, "_HEAVIEST", 30)
+            expected = propose(catalogue, listener, size=300)
+        assert chosen[0].tolist() == expected[0].tolist()
+        assert chosen[1] == expected[1]
+    assert few > 10  # plays were left out at all

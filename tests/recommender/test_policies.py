@@ -88,3 +88,13 @@ def test_a_race_goes_on_without_some_of_its_runners() -> None:
     assert low.won_by(np.array([1]), np.zeros(1), np.ones(1)) is None
     assert race.won_by(np.array([40]), np.zeros(1), np.ones(1)) is None
     assert race.won_by(np.array([1]), mean[1:2] + 0.1, spread[1:2]) is None
+
+
+@given(st.lists(st.integers(0, 9), max_size=30))
+def test_states_are_told_apart_as_unique_does(group: list[int]) -> None:
+    codes = np.array(group, dtype=np.int64)
+    nothing = np.zeros(len(codes))
+    groups, first = Beliefs(nothing, nothing, codes).states()
+    expected, at = np.unique(codes, return_index=True)
+    assert groups.tolist() == expected.tolist()
+    assert first.tolist() == at.tolist()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from recommender.audio import FEATURES
 from recommender.cold_start import Stage
 from recommender.components import DIVERSITY, KEYS, STATIC, evaluate
+from recommender.diversity import diversity, pairwise_similarity
 from recommender.exploration import EpsilonSlots
 from recommender.listener import Listener
 from recommender.ranking import Ranking, Rules, rank
@@ -29,7 +30,7 @@ class Case:
     rules: Rules
 
 
-def case(seed: int, n: int, *, missing: float) -> Case:
+def case(seed: int, n: int, *, missing: float, diverse: bool = True) -> Case:
     rng = np.random.default_rng(seed)
     audio = rng.uniform(0.01, 1, (n, len(FEATURES))).astype(np.float32)
     audio[rng.random(audio.shape) < missing] = np.nan
@@ -48,6 +49,8 @@ def case(seed: int, n: int, *, missing: float) -> Case:
         history_weight=np.array([1.0, 0.5, 0.25])[: min(3, n)],
     )
     weights = dict(zip(KEYS, rng.dirichlet(np.ones(len(KEYS))).tolist(), strict=True))
+    if not diverse:
+        weights[DIVERSITY] = 0.0
     return Case(
         tracks,
         evaluate(listener, tracks),
@@ -89,11 +92,11 @@ def slow_score(c: Case, i: int, chosen: list[int]) -> float:
     return sum(c.weights[key] * parts[key] for key in KEYS) + float(c.rl_adjustment[i])
 
 
-@given(st.integers(0, 10_000), st.integers(1, 40), st.sampled_from([0.0, 0.3]))
+@given(st.integers(0, 10_000), st.integers(1, 40), st.sampled_from([0.0, 0.3]), st.booleans())
 def test_every_position_holds_the_best_that_may_stand_there(
-    seed: int, n: int, missing: float
+    seed: int, n: int, missing: float, diverse: bool
 ) -> None:
-    c = case(seed, n, missing=missing)
+    c = case(seed, n, missing=missing, diverse=diverse)
     ranking = ranked(c)
     steps = [
         (2, c.rules.heard | c.rules.shown),
@@ -125,6 +128,24 @@ def test_every_position_holds_the_best_that_may_stand_there(
         assert score >= max(scores.values()) - 1e-6
         chosen.append(place)
     assert len(chosen) == LIMIT or not eligible(chosen)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 60), st.sampled_from([0.0, 0.3]))
+def test_diversity_is_what_each_track_had_when_it_was_chosen(
+    seed: int, n: int, missing: float
+) -> None:
+    """Worked out of the finished list: with a weight, the loop went by the very same numbers."""
+    c = case(seed, n, missing=missing)
+    ranking = ranked(c)
+    similarity = pairwise_similarity(c.tracks.audio)
+    total, artists = np.zeros(n), set()
+    for position, place in enumerate(ranking.place.tolist()):
+        artist = int(c.tracks.artist[place])
+        likeness = min(1.0, float(total[place]) / max(1, position))
+        expected = diversity(likeness, artist not in artists)
+        assert ranking.components[DIVERSITY][position] == pytest.approx(expected, abs=1e-6)
+        total += similarity[place]
+        artists.add(artist)
 
 
 @given(st.integers(0, 10_000), st.integers(1, 60))

@@ -84,6 +84,16 @@ def test_it_says_what_was_kept(tracks: int) -> None:
     assert wire(whole, exclude_ids=names).recommendations == moved
 
 
+def test_a_track_is_written_once_as_it_would_be_alone() -> None:
+    kept = a_list(3)
+    lines = [msgspec.structs.replace(one, track_name="a\nb\r\u2028c") for one in kept.tracks]
+    kept = msgspec.structs.replace(kept, tracks=lines)
+    assert kept.written == [msgspec.json.encode(one) for one in lines]
+    assert msgspec.structs.replace(kept, tracks=lines[:1]).written == kept.written[:1]
+    raw = [msgspec.Raw(one) for one in kept.written]
+    assert msgspec.json.encode(raw) == msgspec.json.encode(lines)
+
+
 def test_what_another_release_wrote_is_nothing() -> None:
     assert unpack(msgspec.msgpack.encode(["x", [], [], {}])) is None
     other = PackedList.of(msgspec.structs.replace(a_list(3), recommendation_id=uuid.UUID(int=8)))
