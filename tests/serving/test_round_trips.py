@@ -40,7 +40,7 @@ def messages(client: Client) -> Iterator[list[str]]:
 
 def scripts(direct: redis.Redis) -> int:
     """Return how many scripts ran since the last time."""
-    used: dict[str, Any] = direct.info("commandstats")  # type: ignore[assignment]
+    used: dict[str, Any] = direct.info("commandstats")
     direct.config_resetstat()
     plain = {name for name in used if used[name]["calls"]} & {"cmdstat_eval", "cmdstat_evalsha"}
     return sum(int(used[name]["calls"]) - int(used[name]["failed_calls"]) for name in plain)
