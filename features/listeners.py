@@ -4,8 +4,7 @@ A `Profile` holds facts in plain types, so that it can be cached as MessagePack 
 owner; `listener_of` turns it into what `recommender` judges with.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +12,7 @@ import msgspec
 import numpy as np
 import sqlalchemy as sa
 
+from features.prepared import Prepared, run
 from recommender.audio import FEATURES, audio_rows
 from recommender.cold_start import Stage, account_age_days, stage_of
 from recommender.colisten import Listened
@@ -31,94 +31,92 @@ SHOWN_DAYS = 30
 _AUDIO = ", ".join(f"a.{f}" for f in FEATURES)
 
 
-@dataclass(frozen=True)
-class _Queries:
-    """The questions behind a profile."""
-
-    facts: sa.TextClause
-    top_tracks: sa.TextClause
-    liked: sa.TextClause
-    top_artists: sa.TextClause
+_HEARD = f"json_build_array(json_build_array({_AUDIO}), {{n}}, {{at}}, {{category}})"
+"""A `Heard` as JSON, whose numbers are those that the columns print."""
 
 
-def _queries(
+def _query(
     *, top_tracks: str, personality: str, heard: str, plays: str, said: str, counts: str
-) -> _Queries:
-    """Return the questions; `plays`, `said` and `counts` say which rows there are."""
-    return _Queries(
-        facts=sa.text(
-            f"""
-            WITH said AS (
-                SELECT DISTINCT track_id, feedback_type FROM music_interactions
-                WHERE user_id = :user_id AND {said}
-            ), heard AS (
-                {heard}
-                UNION ALL
-                SELECT DISTINCT track_id, 1 FROM said WHERE feedback_type = ANY(:positive)
-            ), artists AS (
-                SELECT artist_key, sum(n)::bigint AS n
-                FROM (SELECT artist_key, n FROM tracks JOIN heard USING (track_id)
-                      UNION ALL SELECT artist_key, play_count FROM artist_plays
-                      WHERE user_id = :user_id AND {counts}) parts
-                GROUP BY artist_key
-            )
-            SELECT
-                u.created_at,
-                (SELECT min(played_at) FROM plays
-                 WHERE user_id = u.user_id AND {plays}) AS first_played_at,
-                (SELECT count(DISTINCT artist_key) FROM artist_plays
-                 WHERE user_id = u.user_id AND {counts}) AS undated_artists,
-                ARRAY(SELECT DISTINCT track_id FROM heard ORDER BY 1) AS heard,
-                ARRAY(SELECT artist_key FROM artists ORDER BY artist_key) AS artists,
-                ARRAY(SELECT n FROM artists ORDER BY artist_key) AS plays,
-                ARRAY(SELECT track_id FROM said WHERE feedback_type = 'dislike' ORDER BY 1)
-                    AS disliked,
-                ARRAY(SELECT DISTINCT track_id FROM music_recommendations
-                      WHERE :with_shown AND user_id = :user_id AND created_at < :now
-                        AND created_at > :now - make_interval(days => :shown_days) ORDER BY 1)
-                    AS shown,
-                {", ".join(f"p.{trait}" for trait in TRAITS)}, p.assessment_confidence,
-                p.assessment_method
-            FROM users u LEFT JOIN ({personality}) p ON true WHERE u.user_id = :user_id
-            """  # noqa: S608 - constants of this module
-        ),
-        top_tracks=sa.text(top_tracks),
-        liked=sa.text(
-            f"""
-            SELECT count(*), max(i.occurred_at), t.category, {_AUDIO}
-            FROM music_interactions i JOIN tracks t USING (track_id)
-            LEFT JOIN audio_features a USING (track_id)
-            WHERE i.user_id = :user_id AND i.feedback_type = ANY(:positive) AND {said}
-            GROUP BY i.track_id, t.category, {_AUDIO}
-            ORDER BY max(i.seq) DESC LIMIT {LIKED_TRACKS}
-            """  # noqa: S608 - constants of this module
-        ),
-        # Cut first: a join of all artists' sounds would be read for fifty of them.
-        top_artists=sa.text(
-            f"""
-            SELECT p.n, CAST(NULL AS timestamptz), a.category, {_AUDIO}
-            FROM (SELECT artist_key, sum(play_count)::bigint AS n FROM artist_plays
-                  WHERE user_id = :user_id AND {counts}
-                  GROUP BY artist_key ORDER BY n DESC, artist_key LIMIT {HISTORY_ARTISTS}) p
-            LEFT JOIN artist_audio_features a USING (artist_key)
-            ORDER BY p.n DESC, p.artist_key
-            """  # noqa: S608 - constants of this module
-        ),
-    )
+) -> str:
+    """Return the question behind a profile; `plays`, `said` and `counts` say which rows there are.
+
+    One question: whatever else is asked costs a round trip and a plan.
+    """
+    of_track = _HEARD.format(n="a.play_count", at="a.played_at", category="a.category")
+    of_liked = _HEARD.format(n="count(*)", at="max(i.occurred_at)", category="t.category")
+    of_artist = _HEARD.format(n="p.n", at="NULL", category="a.category")
+    return f"""
+        WITH said AS (
+            SELECT DISTINCT track_id, feedback_type FROM music_interactions
+            WHERE user_id = :user_id AND {said}
+        ), heard AS (
+            {heard}
+            UNION ALL
+            SELECT DISTINCT track_id, 1 FROM said WHERE feedback_type = ANY(:positive)
+        ), artists AS (
+            SELECT artist_key, sum(n)::bigint AS n
+            FROM (SELECT artist_key, n FROM tracks JOIN heard USING (track_id)
+                  UNION ALL SELECT artist_key, play_count FROM artist_plays
+                  WHERE user_id = :user_id AND {counts}) parts
+            GROUP BY artist_key
+        )
+        SELECT
+            u.created_at,
+            (SELECT min(played_at) FROM plays
+             WHERE user_id = u.user_id AND {plays}) AS first_played_at,
+            (SELECT count(DISTINCT artist_key) FROM artist_plays
+             WHERE user_id = u.user_id AND {counts}) AS undated_artists,
+            ARRAY(SELECT DISTINCT track_id FROM heard ORDER BY 1) AS heard,
+            ARRAY(SELECT artist_key FROM artists ORDER BY artist_key) AS artists,
+            ARRAY(SELECT n FROM artists ORDER BY artist_key) AS plays,
+            ARRAY(SELECT track_id FROM said WHERE feedback_type = 'dislike' ORDER BY 1)
+                AS disliked,
+            ARRAY(SELECT DISTINCT track_id FROM music_recommendations
+                  WHERE :with_shown AND user_id = :user_id AND created_at < :now
+                    AND created_at > :now - make_interval(days => :shown_days) ORDER BY 1)
+                AS shown,
+            {", ".join(f"p.{trait}" for trait in TRAITS)}, p.assessment_confidence,
+            p.assessment_method,
+            -- Plays and likes are among what was heard: without any there is nothing to look for.
+            CAST(CASE WHEN EXISTS (SELECT FROM heard) THEN (
+                SELECT json_agg({of_track}) FROM ({top_tracks}) a) END AS text) AS top_tracks,
+            CAST(CASE WHEN EXISTS (SELECT FROM heard) THEN (
+                SELECT json_agg(one) FROM (
+                    SELECT {of_liked} AS one
+                    FROM music_interactions i JOIN tracks t USING (track_id)
+                    LEFT JOIN audio_features a USING (track_id)
+                    WHERE i.user_id = :user_id AND i.feedback_type = ANY(:positive) AND {said}
+                    GROUP BY i.track_id, t.category, {_AUDIO}
+                    ORDER BY max(i.seq) DESC LIMIT {LIKED_TRACKS}) liked) END AS text) AS liked,
+            -- Cut first: a join of all artists' sounds would be read for fifty of them.
+            CAST((SELECT json_agg({of_artist} ORDER BY p.n DESC, p.artist_key)
+                  FROM (SELECT artist_key, sum(play_count)::bigint AS n FROM artist_plays
+                        WHERE user_id = :user_id AND {counts}
+                        GROUP BY artist_key ORDER BY n DESC, artist_key LIMIT {HISTORY_ARTISTS}) p
+                  LEFT JOIN artist_audio_features a USING (artist_key)) AS text) AS top_artists
+        FROM users u LEFT JOIN ({personality}) p ON true WHERE u.user_id = :user_id
+        """  # noqa: S608 - constants of this module
 
 
-_NOW = _queries(
-    top_tracks=f"""SELECT play_count, played_at, category, {", ".join(FEATURES)}
-                   FROM get_user_top_50_tracks(:user_id)""",  # noqa: S608 - constants
-    personality="SELECT * FROM get_active_personality_profile(:user_id)",
-    heard="SELECT track_id, play_count AS n FROM listening_history WHERE user_id = :user_id",
-    plays="true",
-    said="true",
-    counts="true",
+_NOW = Prepared(
+    "listener_profile",
+    _query(
+        top_tracks="SELECT * FROM get_user_top_50_tracks(:user_id)",
+        personality="SELECT * FROM get_active_personality_profile(:user_id)",
+        heard="SELECT track_id, play_count AS n FROM listening_history WHERE user_id = :user_id",
+        plays="true",
+        said="true",
+        counts="true",
+    ),
+    user_id="text",
+    now="timestamptz",
+    positive="text[]",
+    with_shown="boolean",
+    shown_days="integer",
 )
 """From the aggregates, which hold everything up to now: what the service asks."""
 
-_AS_OF = _queries(
+_AS_OF = _query(
     # get_user_top_50_tracks with the plays before a moment in place of their aggregate.
     top_tracks=f"""
         SELECT p.play_count, p.played_at, t.category, {_AUDIO}
@@ -144,22 +142,14 @@ _AS_OF = _queries(
 """From what was known before a moment, row by row: what a trainer asks."""
 
 
-def _of_each(query: sa.TextClause) -> sa.TextClause:
-    """Return a question about one listener as that about many, with `asked_for` in each row.
-
-    Rows of one listener keep their order: the question is asked for one after the other.
-    """
-    one = query.text.replace(":user_id", "asked.user_id")
-    return sa.text(
-        f"""
-        SELECT asked.user_id AS asked_for, found.*
-        FROM unnest(CAST(:user_ids AS text[])) AS asked (user_id), LATERAL ({one}) AS found
-        """  # noqa: S608 - constants of this module
-    )
-
-
-_EACH = _Queries(*(_of_each(getattr(_NOW, each.name)) for each in fields(_Queries)))
-"""The same as `_NOW`, of many listeners at once: what a night asks."""
+_ONE = _NOW.text.replace(":user_id", "asked.user_id")
+_EACH = sa.text(
+    f"""
+    SELECT asked.user_id AS asked_for, found.*
+    FROM unnest(CAST(:user_ids AS text[])) AS asked (user_id), LATERAL ({_ONE}) AS found
+    """  # noqa: S608 - constants of this module
+)
+"""The same as `_NOW`, of many listeners at once, for one after the other: what a night asks."""
 
 
 class Heard(msgspec.Struct, array_like=True, frozen=True):
@@ -189,6 +179,10 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     shown_tracks: list[str]
 
 
+_history = msgspec.json.Decoder(list[Heard])
+_HISTORIES = ("top_tracks", "liked", "top_artists")
+
+
 def load_profile(
     connection: sa.Connection, user_id: str, *, now: datetime, with_shown: bool = False
 ) -> Profile | None:
@@ -199,7 +193,18 @@ def load_profile(
     with_shown
         Whether the tracks of the last 30 days' lists are wanted.
     """
-    return _load(_NOW, connection, user_id, now=now, with_shown=with_shown)
+    asked = _asked(now, with_shown=with_shown) | {"user_id": user_id}
+    facts = run(connection, (_NOW, asked)).mappings().one_or_none()
+    return _profile(user_id, facts, now=now) if facts else None
+
+
+def new_profile(user_id: str, *, now: datetime) -> Profile:
+    """Return what `load_profile` reads of a listener whose first call is this."""
+    nothing: dict[str, Any] = dict.fromkeys([*TRAITS, "assessment_method", *_HISTORIES])
+    lists: dict[str, Any] = {name: [] for name in ("heard", "artists", "plays")}
+    lists |= {"disliked": [], "shown": []}
+    facts = {"created_at": now, "first_played_at": None, "undated_artists": 0}
+    return _profile(user_id, nothing | lists | facts, now=now)
 
 
 def load_profile_as_of(
@@ -215,25 +220,13 @@ def load_profile_as_of(
     -------
     None for a listener of whom nothing was known.
     """
-    return _load(_AS_OF, connection, user_id, now=moment, with_shown=with_shown)
-
-
-def _load(
-    queries: _Queries, connection: sa.Connection, user_id: str, *, now: datetime, with_shown: bool
-) -> Profile | None:
-    asked = _asked(now, with_shown=with_shown) | {"user_id": user_id}
-    facts = connection.execute(queries.facts, asked).mappings().one_or_none()
+    asked = _asked(moment, with_shown=with_shown) | {"user_id": user_id}
+    facts = connection.execute(sa.text(_AS_OF), asked).mappings().one_or_none()
     if facts is None:
         return None
-    if queries is _AS_OF and facts["created_at"] > now and facts["first_played_at"] is None:
+    if facts["created_at"] > moment and facts["first_played_at"] is None:
         return None
-    history = []
-    if facts["heard"]:  # plays and likes are among it: without any there is nothing more to ask
-        history += _heard(connection.execute(queries.top_tracks, asked))
-        history += _heard(connection.execute(queries.liked, asked))
-    if facts["undated_artists"]:
-        history += _heard(connection.execute(queries.top_artists, asked))
-    return _profile(user_id, facts, history, now=now)
+    return _profile(user_id, facts, now=moment)
 
 
 def load_profiles(
@@ -247,19 +240,9 @@ def load_profiles(
     asked = _asked(now, with_shown=with_shown) | {"user_ids": list(user_ids)}
     # Estimated for many listeners, a question looks worth compiling, which takes longer than it.
     connection.execute(sa.text("SET LOCAL jit = off"))
-    histories: dict[str, list[Heard]] = {}
-    facts = connection.execute(_EACH.facts, asked).mappings().all()
-    for query in (_EACH.top_tracks, _EACH.liked, _EACH.top_artists):
-        rows: dict[str, list[sa.Row[Any]]] = {}
-        for row in connection.execute(query, asked):
-            rows.setdefault(row.asked_for, []).append(row)
-        for user_id, found in rows.items():
-            histories.setdefault(user_id, []).extend(_heard(found))
     return {
-        row["asked_for"]: _profile(
-            row["asked_for"], row, histories.get(row["asked_for"], []), now=now
-        )
-        for row in facts
+        facts["asked_for"]: _profile(facts["asked_for"], facts, now=now)
+        for facts in connection.execute(_EACH, asked).mappings()
     }
 
 
@@ -272,15 +255,7 @@ def _asked(now: datetime, *, with_shown: bool) -> dict[str, Any]:
     }
 
 
-def _heard(rows: Iterable[sa.Row[Any]]) -> list[Heard]:
-    """Return rows of a history; their last columns are count, time, category and audio."""
-    return [
-        Heard(tuple(audio), count, at, category)
-        for count, at, category, *audio in (row[-3 - len(FEATURES) :] for row in rows)
-    ]
-
-
-def _profile(user_id: str, facts: sa.RowMapping, history: list[Heard], *, now: datetime) -> Profile:
+def _profile(user_id: str, facts: Mapping[Any, Any], *, now: datetime) -> Profile:
     created_at, first_played_at = facts["created_at"], facts["first_played_at"]
     if created_at > now and first_played_at is None:
         created_at = now  # another worker's first call of this listener came in a moment later
@@ -297,7 +272,7 @@ def _profile(user_id: str, facts: sa.RowMapping, history: list[Heard], *, now: d
         traits={t: facts[t] / 100 for t in TRAITS if facts[t] is not None},
         confidence=facts["assessment_confidence"] if is_assessed else 0.0,
         method=facts["assessment_method"] if is_assessed else "default",
-        history=history,
+        history=[one for name in _HISTORIES if facts[name] for one in _history.decode(facts[name])],
         heard_tracks=facts["heard"],
         heard_artists=facts["artists"],
         artist_plays=facts["plays"],

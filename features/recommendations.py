@@ -8,51 +8,85 @@ from uuid import UUID
 import msgspec
 import sqlalchemy as sa
 
-_STORE = sa.text(
+from features.prepared import Prepared, run
+from features.users import ENSURE, Standing
+
+_STORE = Prepared(
+    "store_list",
     """
-    WITH lists AS (
-        SELECT * FROM json_to_recordset(CAST(:lists AS json)) AS l
-            (recommendation_id uuid, user_id text, cache_key text, tracks jsonb, scores jsonb,
-             metadata jsonb, recommendation_type text, total_candidates int, final_count int,
-             generated_at timestamptz, expires_at timestamptz, age_days int, personality jsonb,
-             revision bigint, is_valid boolean, policy text, arm text, model_versions jsonb,
-             impressions json)
-    ), listeners AS (
+    WITH list AS (
+        SELECT :recommendation_id AS recommendation_id, :user_id AS user_id, :tracks AS tracks,
+               :states AS states, :policy AS policy, :model_versions AS model_versions,
+               :arm AS arm, :generated_at AS generated_at
+    ), listener AS (
         -- Feedback holds this row until it commits: it is either seen here, or comes after.
         -- Nobody waits for the disk: what a crash of the server takes back is the lists of its last
         -- moment that no feedback followed (a feedback's commit brings all before it to disk).
-        SELECT user_id, revision, set_config('synchronous_commit', 'off', true)
-        FROM users WHERE user_id IN (SELECT user_id FROM lists)
-        ORDER BY user_id FOR SHARE
+        SELECT revision, set_config('synchronous_commit', 'off', true)
+        FROM users WHERE user_id = (SELECT user_id FROM list) FOR SHARE
     ), kept AS (
         INSERT INTO recommendations_cache
             (recommendation_id, user_id, cache_key, recommended_tracks_json, scores_json,
              metadata_json, recommendation_type, total_candidates, final_count, generated_at,
              expires_at, user_account_age_days, personality_snapshot, is_valid, last_served_at)
-        SELECT recommendation_id, user_id, cache_key, tracks, scores, metadata, recommendation_type,
-               total_candidates, final_count, generated_at, expires_at, age_days, personality,
-               is_valid AND l.revision = u.revision, generated_at
-        FROM lists l JOIN listeners u USING (user_id)
+        SELECT recommendation_id, user_id, :cache_key, tracks, :scores, :metadata,
+               :recommendation_type, :total_candidates, cardinality(states), generated_at,
+               :expires_at, :age_days, :personality, :is_valid AND :revision = revision,
+               generated_at
+        FROM list, listener
         -- Of two attempts at a night's list, one killed and not yet dead, the first one stays.
         ON CONFLICT (recommendation_id) DO NOTHING RETURNING recommendation_id
     )
+    -- What is shown are the first of the tracks: their values stand there, and are read once.
     INSERT INTO music_recommendations
         (recommendation_id, user_id, position, track_id, score, components, rl_adjustment,
          propensity, policy, model_versions, state, arm, created_at)
-    SELECT recommendation_id, user_id, position, track_id, score, components, rl_adjustment,
-           propensity, policy, model_versions, state, arm, generated_at
-    FROM kept JOIN lists USING (recommendation_id), json_to_recordset(impressions) AS i
-        (position smallint, track_id text, score float8, components jsonb, rl_adjustment float8,
-         propensity float8, state text)
-    """
+    SELECT recommendation_id, user_id, place, track ->> 'track_id',
+           CAST(track -> 'score' AS float8), track -> 'components',
+           CAST(track -> 'rl_adjustment' AS float8), CAST(track -> 'propensity' AS float8),
+           policy, model_versions, states[place], arm, generated_at
+    FROM kept JOIN list USING (recommendation_id),
+         jsonb_array_elements(tracks) WITH ORDINALITY AS e (track, place)
+    WHERE place <= cardinality(states)
+    """,
+    recommendation_id="uuid",
+    user_id="text",
+    cache_key="text",
+    recommendation_type="text",
+    tracks="jsonb",
+    scores="jsonb",
+    metadata="jsonb",
+    states="text[]",
+    policy="text",
+    model_versions="jsonb",
+    total_candidates="integer",
+    age_days="integer",
+    personality="jsonb",
+    generated_at="timestamptz",
+    expires_at="timestamptz",
+    revision="bigint",
+    is_valid="boolean",
+    arm="text",
 )
-_LATEST = sa.text(
+_LOOK = Prepared(
+    "look_for_list",
     """
-    SELECT recommended_tracks_json, metadata_json, recommendation_id FROM recommendations_cache
-    WHERE user_id = :user_id AND cache_key = :cache_key AND is_valid AND expires_at > :now
-    ORDER BY generated_at DESC LIMIT 1
-    """
+    SELECT u.revision, coalesce(
+               (SELECT seq FROM music_interactions i WHERE i.user_id = u.user_id
+                ORDER BY episode DESC LIMIT 1), 0),
+           list.recommendation_id, list.recommended_tracks_json, list.metadata_json
+    FROM users u LEFT JOIN LATERAL (
+        SELECT recommendation_id, recommended_tracks_json, metadata_json
+        FROM recommendations_cache c
+        WHERE c.user_id = u.user_id AND cache_key = :cache_key AND is_valid AND expires_at > :now
+        ORDER BY generated_at DESC LIMIT 1) list ON true
+    WHERE u.user_id = :user_id
+    """,
+    user_id="text",
+    cache_key="text",
+    now="timestamptz",
 )
+_DOCUMENTS = ("tracks", "scores", "metadata", "model_versions", "personality")
 _KEPT = sa.text(
     "SELECT recommended_tracks_json, metadata_json FROM recommendations_cache"
     " WHERE user_id = :user_id AND recommendation_id = :recommendation_id"
@@ -86,6 +120,7 @@ class Impression(msgspec.Struct, kw_only=True, frozen=True):
 class ComputedList(msgspec.Struct, kw_only=True, frozen=True):
     """A list with all that it was made from.
 
+    `impressions`: of the first `tracks`, of which they repeat the values.
     `is_valid`: whether it may be served again while the listener's revision stays.
     `arm`: the side of an experiment, champion or challenger; None: there was none.
     """
@@ -115,14 +150,26 @@ def store_list(connection: sa.Connection, computed: ComputedList) -> None:
     store_lists(connection, [computed])
 
 
+def store_first_list(connection: sa.Connection, computed: ComputedList, *, source: str) -> None:
+    """Store the list of a listener who had not called before: they exist from its moment on."""
+    known_since = {"user_id": computed.user_id, "now": computed.generated_at, "source": source}
+    run(connection, (ENSURE, known_since), _stored(computed))
+
+
 def store_lists(connection: sa.Connection, computed: Sequence[ComputedList]) -> None:
-    """Store lists: of each one row for the cache, one per position for the log of impressions."""
-    rows = [
-        {name: getattr(one, name) for name in ComputedList.__struct_fields__}
-        | {"final_count": len(one.impressions)}
-        for one in computed
-    ]
-    connection.execute(_STORE, {"lists": msgspec.json.encode(rows).decode()})
+    """Store lists: of each one row for the cache, one per position for the log of impressions.
+
+    All of them in one message.
+    """
+    if computed:  # in one order everywhere: whoever waits for a listener is not waited for
+        run(connection, *map(_stored, sorted(computed, key=lambda one: one.user_id)))
+
+
+def _stored(computed: ComputedList) -> tuple[Prepared, dict[str, Any]]:
+    values = msgspec.structs.asdict(computed)
+    impressions = values.pop("impressions")
+    values |= {name: msgspec.json.encode(values[name]).decode() for name in _DOCUMENTS}
+    return _STORE, values | {"states": [one.state for one in impressions]}
 
 
 def known_lists(connection: sa.Connection, ids: Sequence[UUID]) -> set[UUID]:
@@ -130,14 +177,20 @@ def known_lists(connection: sa.Connection, ids: Sequence[UUID]) -> set[UUID]:
     return set(connection.scalars(_KNOWN, {"ids": [str(each) for each in ids]}))
 
 
-def stored_list(
+def look_for_list(
     connection: sa.Connection, user_id: str, cache_key: str, *, now: datetime
-) -> tuple[Any, Any, UUID] | None:
-    """Return (tracks, metadata, recommendation_id) of the listener's valid list, if any."""
-    row = connection.execute(
-        _LATEST, {"user_id": user_id, "cache_key": cache_key, "now": now}
-    ).one_or_none()
-    return (row[0], row[1], row[2]) if row else None
+) -> tuple[Standing | None, tuple[Any, Any, UUID] | None]:
+    """Return a listener's `standing`, and their valid list, if any.
+
+    The list as (tracks, metadata, recommendation_id).
+    """
+    asked = {"user_id": user_id, "cache_key": cache_key, "now": now}
+    row: Sequence[Any] | None = run(connection, (_LOOK, asked)).one_or_none()
+    if row is None:
+        return None, None
+    revision, seq, recommendation_id, tracks, metadata = row
+    stands = Standing(revision, seq)
+    return stands, None if recommendation_id is None else (tracks, metadata, recommendation_id)
 
 
 def kept_list(

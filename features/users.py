@@ -7,16 +7,22 @@ not served.
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
-from features.prepared import Prepared
+from features.prepared import Prepared, run
 
-_ENSURE = sa.text(
+ENSURE = Prepared(
+    "ensure_user",
     "INSERT INTO users (user_id, created_at, source) VALUES (:user_id, :now, :source)"
-    " ON CONFLICT DO NOTHING"
+    " ON CONFLICT DO NOTHING",
+    user_id="text",
+    now="timestamptz",
+    source="text",
 )
+"""`ensure_user`, for who sends it along with another statement."""
 _REVISE = sa.text(
     """
     WITH stale AS (
@@ -40,13 +46,15 @@ ENSURE_REVISED = Prepared(
 """`ensure_user`, `lock` and the counting of `revise` in one; who sends it also marks the stored
 lists, or rolls back."""
 _LOCK = sa.text("SELECT FROM users WHERE user_id = :user_id FOR UPDATE")
-_STANDING = sa.text(
+_STANDING = Prepared(
+    "listener_standing",
     """
     SELECT u.revision, coalesce(
         (SELECT seq FROM music_interactions i WHERE i.user_id = u.user_id
          ORDER BY episode DESC LIMIT 1), 0)
     FROM users u WHERE u.user_id = :user_id
-    """
+    """,
+    user_id="text",
 )
 _STANDINGS = sa.text(
     """
@@ -78,7 +86,7 @@ class Standing(msgspec.Struct, frozen=True):
 
 def ensure_user(connection: sa.Connection, user_id: str, *, source: str, now: datetime) -> None:
     """Create the listener at their first authenticated call or import; else change nothing."""
-    connection.execute(_ENSURE, {"user_id": user_id, "now": now, "source": source})
+    run(connection, (ENSURE, {"user_id": user_id, "now": now, "source": source}))
 
 
 def lock(connection: sa.Connection, user_id: str) -> None:
@@ -100,7 +108,7 @@ def standing(connection: sa.Connection, user_id: str) -> Standing | None:
 
     What is read after it is at least as new as it says.
     """
-    row = connection.execute(_STANDING, {"user_id": user_id}).one_or_none()
+    row: Sequence[Any] | None = run(connection, (_STANDING, {"user_id": user_id})).one_or_none()
     return Standing(row[0], row[1]) if row else None
 
 

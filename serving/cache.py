@@ -117,6 +117,9 @@ HIT, TURN, LEAVE = (
     EdgeScript.of(files("serving").joinpath(name).read_text(encoding="utf-8"))
     for name in ("hit.lua", "turn.lua", "leave.lua")
 )
+_READ, _KEEP = (
+    files("serving").joinpath(name).read_text(encoding="utf-8") for name in ("read.lua", "keep.lua")
+)
 PEEK = EdgeScript.of("return redis.call('HGET', KEYS[1], ARGV[1])")
 
 
@@ -139,6 +142,39 @@ class KeptProfile(msgspec.Struct, frozen=True):
 
     basis: str
     profile: Profile
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What a computation finds of a listener.
+
+    Attributes
+    ----------
+    near
+        The ids of the tracks that Spotify recommends, best first.
+    pool
+        Candidates and components.
+    """
+
+    profile: Profile | None = None
+    q: QState | None = None
+    near: list[str] = []
+    pool: bytes | None = None
+
+
+class Left(msgspec.Struct, frozen=True):
+    """What a computation leaves; None: nothing new.
+
+    Attributes
+    ----------
+    packed
+        The list and its reserves.
+    profile
+        With the basis that it was read at.
+    """
+
+    packed: tuple[bytes, bytes] | None = None
+    pool: bytes | None = None
+    profile: KeptProfile | None = None
 
 
 class AsyncEdgeCache:
@@ -264,6 +300,8 @@ class Cache:
         self._outdate = Script(_NOBODY, _OUTDATE.encode())
         self._keep_q = Script(_NOBODY, _KEEP_Q.encode())
         self._learned = Script(_NOBODY, _LEARNED.encode())
+        self._read = Script(_NOBODY, _READ.encode())
+        self._keep = Script(_NOBODY, _KEEP.encode())
         self.recommendations, self.audio_features, self.api, self.user_data = (
             NamedCache(kind, partial(self.client, kind.db), now=now) for kind in KINDS
         )
@@ -359,15 +397,42 @@ class Cache:
         self.has_missed = self.has_missed or done is None
         return done is not None
 
-    def pool(self, user_id: str, field: str) -> bytes | None:
-        """Return the candidates and components kept for a listener."""
-        key = tagged("pools", user_id)
-        found = self._without(lambda: self.client(RECOMMENDATIONS.db).hget(key, field))
-        return found if isinstance(found, bytes) else None
+    def read(self, user_id: str, field: str, basis: str | None) -> Found:
+        """Return what a computation starts from, in one round trip.
 
-    def store_pool(self, user_id: str, field: str, value: bytes) -> None:
-        """Keep candidates and components."""
-        self.store_pools([(user_id, field, value)])
+        Parameters
+        ----------
+        field
+            That candidates are kept under.
+        basis
+            That the profile must have been read at; None: none is wanted.
+        """
+        keys = [tagged(prefix, user_id) for prefix in ("profile", "q", "near", "pools")]
+        args = [field, "" if self._cluster else RECOMMENDATIONS.db]
+        client = self.client
+        profile, q, near, pool = self._without(
+            lambda: self._read(keys=keys, args=args, client=client(USER_DATA.db))
+        ) or (None, None, None, None)
+        return Found(
+            None if basis is None else self._profile(profile, basis),
+            self._decoded(q, QState),
+            self._decoded(near, list[str]) or [],
+            pool if isinstance(pool, bytes) else None,
+        )
+
+    def keep(self, user_id: str, field: str, left: Left, revision: int) -> None:
+        """Keep what a computation leaves, in one round trip.
+
+        Of a listener who was revised since `revision`, the list is not kept.
+        """
+        shown, reserves = left.packed or ("", "")
+        keys = [tagged(prefix, user_id) for prefix in ("lists", "pools", "profile")]
+        args: list[bytes | str | int] = [field, LIST_SECONDS, revision, 2 * FIELDS, shown]
+        args += [reserves_of(field), reserves, FIELDS, left.pool or ""]
+        args += ["" if self._cluster else USER_DATA.db, PROFILE_SECONDS]
+        args.append(msgspec.msgpack.encode(left.profile) if left.profile else "")
+        client = self.client
+        self._without(lambda: self._keep(keys=keys, args=args, client=client(RECOMMENDATIONS.db)))
 
     def store_pools(self, pools: Iterable[tuple[str, str, bytes]]) -> None:
         """Keep pools: (listener, field, value) each."""
@@ -380,20 +445,12 @@ class Cache:
             ],
         )
 
-    def profile(self, user_id: str, basis: str) -> Profile | None:
-        """Return the cached profile, if it was read at this basis."""
-        key = tagged("profile", user_id)
-        found = self._without(lambda: self.client(USER_DATA.db).get(key))
+    def _profile(self, found: object, basis: str) -> Profile | None:
+        """Return a profile as it was kept, if it was read at this basis; counted."""
         kept = self._decoded(found, KeptProfile)
         profile = kept.profile if kept and kept.basis == basis else None
         self.user_data.count("miss" if profile is None else "hit")
         return profile
-
-    def store_profile(self, profile: Profile, basis: str) -> None:
-        """Keep a profile."""
-        value = msgspec.msgpack.encode(KeptProfile(basis, profile))
-        key = tagged("profile", profile.user_id)
-        self._without(lambda: self.client(USER_DATA.db).set(key, value, ex=PROFILE_SECONDS))
 
     def q_state(self, user_id: str) -> QState | None:
         """Return the cached Q-table; the caller compares its seq with the log's."""

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from features import recommendations
 from features.interactions import QState, q_states
 from features.listeners import Profile, listener_of, load_profiles
+from features.prepared import committing
 from features.recommendations import ComputedList
 from features.users import standings
 from serving import pools
@@ -67,22 +68,23 @@ class FirstLists:
             )
             said = [user for user, found in stand.items() if found.seq]
             q = q_states(connection, said) if said else {}
-            near = self._cache.nears(users)
-            made = [
-                self._made(
-                    one,
-                    _Read(
-                        profiles[one.user_id],
-                        q.get(one.user_id, QState(own={})),
-                        near[one.user_id],
-                        stand[one.user_id].revision,
-                    ),
-                    now,
-                )
-                for one in asked
-                if one.user_id in stand.keys() & profiles.keys()
-            ]
-            self._cache.store_pools((one.user_id, one.key, one.pool) for one in made)
+        near = self._cache.nears(users)
+        made = [
+            self._made(
+                one,
+                _Read(
+                    profiles[one.user_id],
+                    q.get(one.user_id, QState(own={})),
+                    near[one.user_id],
+                    stand[one.user_id].revision,
+                ),
+                now,
+            )
+            for one in asked
+            if one.user_id in stand.keys() & profiles.keys()
+        ]
+        self._cache.store_pools((one.user_id, one.key, one.pool) for one in made)
+        with committing(self._engine).connect() as connection:
             recommendations.store_lists(connection, [one.computed for one in made])
         self._cache.store_lists(
             (one.user_id, one.key, pack(one.packed), one.computed.revision) for one in made

@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -15,16 +16,17 @@ import numpy as np
 import sqlalchemy as sa
 
 from features import interactions, recommendations
-from features.listeners import Profile, listener_of, load_profile
+from features.listeners import Profile, listener_of, load_profile, new_profile
 from features.log_messages import GENERATED_CANDIDATES
-from features.users import Standing, ensure_user, standing
+from features.prepared import committing
+from features.users import Standing, standing
 from recommender.candidates import Source, propose
 from recommender.errors import UnknownGenreError
 from recommender.genres import CATEGORY_SLUGS, normalise_genre, slug
 from recommender.listener import Listener
 from recommender.tracks import Catalogue, IndexArray
 from serving import pools
-from serving.cache import Cache
+from serving.cache import Cache, Found, KeptProfile, Left
 from serving.list_building import RankingSettings, build, excluded_rows
 from serving.lists import CacheResult, KeptList, PackedList, pack
 from serving.pools import Pool
@@ -50,7 +52,7 @@ class Recommender:
         now: Callable[[], datetime],
         new_id: Callable[[], UUID],
     ) -> None:
-        self._engine = engine
+        self._engine = committing(engine)
         self._cache = cache
         self._settings = settings
         self._shadows = shadows
@@ -87,16 +89,15 @@ class Recommender:
         now = self._now()
         key = served.cache_key(request)
         by_caller = request.candidate_ids is not None
-        with self._engine.begin() as connection:
-            stands = self._standing(connection, user_id, now)
-            if not (request.force_refresh or by_caller):
-                kept = _second_level(connection, user_id, key, now)
-                if kept:
-                    packed = PackedList.of(kept)
-                    self._cache.store_list(user_id, key, pack(packed), stands.revision)
-                    return packed, "hit"
-            profile = self._profile(connection, user_id, served, stands, now)
-            q = self._q_state(connection, user_id, stands)
+        with self._engine.connect() as connection:
+            stands, stored = self._look(connection, user_id, request, key, now)
+            if stands is not None and stored is not None:
+                packed = PackedList.of(_kept(*stored))
+                self._cache.keep(user_id, key, Left(pack(packed)), stands.revision)
+                return packed, "hit"
+            profile, found, left = self._read(connection, user_id, served, stands, key=key, now=now)
+            q = self._q_state(connection, user_id, found, stands)
+            revision = stands.revision if stands else 0
             with self._one_at_a_time:
                 listener = listener_of(
                     profile,
@@ -106,7 +107,9 @@ class Recommender:
                     own_sums=q.own,
                     colisten=served.taste,
                 )
-                pool, cached = self._pool(profile, request, served, listener, now)
+                pool, cached, packed_pool = self._pool(
+                    profile, request, served, listener, found=found, now=now
+                )
                 kept, computed = build(
                     profile,
                     listener,
@@ -116,53 +119,71 @@ class Recommender:
                     settings=self._settings,
                     recommendation_id=self._new_id(),
                     now=now,
-                    revision=stands.revision,
+                    revision=revision,
                 )
-            recommendations.store_list(connection, msgspec.structs.replace(computed, arm=arm))
+            computed = msgspec.structs.replace(computed, arm=arm)
+            if stands is None:
+                recommendations.store_first_list(connection, computed, source="api")
+            else:
+                recommendations.store_list(connection, computed)
         packed = PackedList.of(kept)
-        if not by_caller:
-            self._cache.store_list(user_id, key, pack(packed), stands.revision)
-            if shadow is not None:
-                self._shadows.offer(Unseen(shadow, profile, listener, pool, request, computed))
+        self._cache.keep(
+            user_id,
+            key,
+            Left(None if by_caller else pack(packed), packed_pool, left),
+            revision,
+        )
+        if not by_caller and shadow is not None:
+            self._shadows.offer(Unseen(shadow, profile, listener, pool, request, computed))
         if cached == "miss":
             self._samples.offer(computed, served.catalogue.build_id)
             log.info(GENERATED_CANDIDATES, len(pool.rows), user_id)
         return packed, cached
 
-    def _standing(self, connection: sa.Connection, user_id: str, now: datetime) -> Standing:
-        found = standing(connection, user_id)
-        if found is None:
-            ensure_user(connection, user_id, source="api", now=now)
-            found = Standing(revision=0, seq=0)
-        return found
+    def _look(
+        self,
+        connection: sa.Connection,
+        user_id: str,
+        request: RecommendRequest,
+        key: str,
+        now: datetime,
+    ) -> tuple[Standing | None, tuple[Any, Any, UUID] | None]:
+        """Return how far the listener has come, and the list of the second level that may do."""
+        if request.force_refresh or request.candidate_ids is not None:
+            return standing(connection, user_id), None
+        return recommendations.look_for_list(connection, user_id, key, now=now)
 
-    def _profile(
+    def _read(
         self,
         connection: sa.Connection,
         user_id: str,
         served: Served,
-        stands: Standing,
+        stands: Standing | None,
+        *,
+        key: str,
         now: datetime,
-    ) -> Profile:
+    ) -> tuple[Profile, Found, KeptProfile | None]:
+        """Return the profile and what else Redis has; the profile as it is to be kept, if new."""
         # Feedback and assessments raise the revision, imports the feature build.
-        basis = f"{stands.revision}|{served.catalogue_version}"
+        basis = f"{stands.revision if stands else 0}|{served.catalogue_version}"
         shown = self._settings.exclude_shown  # changes with every list: not kept
-        profile = None if shown else self._cache.profile(user_id, basis)
-        if profile is None:
-            profile = load_profile(connection, user_id, now=now, with_shown=shown)
-            assert profile is not None  # noqa: S101 - `_standing` saw or wrote the row
-            self._cache.store_profile(profile, basis)
-        return profile
+        found = self._cache.read(user_id, key, None if shown else basis)
+        if found.profile is not None and stands is not None:
+            return found.profile, found, None
+        profile = (
+            load_profile(connection, user_id, now=now, with_shown=shown) if stands else None
+        ) or new_profile(user_id, now=now)  # unknown, or deleted since
+        return profile, found, KeptProfile(basis, profile)
 
     def _q_state(
-        self, connection: sa.Connection, user_id: str, stands: Standing
+        self, connection: sa.Connection, user_id: str, found: Found, stands: Standing | None
     ) -> interactions.QState:
-        if stands.seq == 0:  # never said anything: there is nothing to ask for
+        if stands is None or stands.seq == 0:  # never said anything: there is nothing to ask for
             return interactions.QState(own={})
-        q = self._cache.q_state(user_id)
-        if q is None or q.seq != stands.seq:  # Redis was emptied, or missed an event
-            q = interactions.q_state(connection, user_id)
-            self._cache.store_q_state(user_id, q)
+        if found.q is not None and found.q.seq == stands.seq:
+            return found.q
+        q = interactions.q_state(connection, user_id)  # Redis was emptied, or missed an event
+        self._cache.store_q_state(user_id, q)
         return q
 
     def _pool(
@@ -171,27 +192,28 @@ class Recommender:
         request: RecommendRequest,
         served: Served,
         listener: Listener,
+        *,
+        found: Found,
         now: datetime,
-    ) -> tuple[Pool, CacheResult]:
-        catalogue, user_id = served.catalogue.catalogue, profile.user_id
+    ) -> tuple[Pool, CacheResult, bytes | None]:
+        """Return the candidates, how they came, and as they are to be kept, if new."""
+        catalogue = served.catalogue.catalogue
         if request.candidate_ids is not None:
             rows = np.unique(catalogue.rows_of(request.candidate_ids))
             rows = rows[rows >= 0]
-            return pools.judge(catalogue, listener, rows, [Source.CALLER] * len(rows)), "miss"
-        key = served.cache_key(request)
-        near = self._cache.near(user_id)
-        basis = pools.basis(listener, near)
+            pool = pools.judge(catalogue, listener, rows, [Source.CALLER] * len(rows))
+            return pool, "miss", None
+        basis = pools.basis(listener, found.near)
         inputs = pools.inputs(
-            profile, self._settings.of_candidates, near, now.astimezone(UTC).date()
+            profile, self._settings.of_candidates, found.near, now.astimezone(UTC).date()
         )
-        if found := self._cache.pool(user_id, key):
+        if found.pool:
             # Asked to compute anew, what nothing has changed of need not be worked out again.
-            pool = pools.unpack(found, basis, inputs if request.force_refresh else None)
-            if pool is not None:
-                return pool, "miss" if request.force_refresh else "rerank"
-        pool = drawn_pool(served, listener, self._settings, near=near, genre=request.genre)
-        self._cache.store_pool(user_id, key, pool.pack(basis, inputs))
-        return pool, "miss"
+            kept = pools.unpack(found.pool, basis, inputs if request.force_refresh else None)
+            if kept is not None:
+                return kept, "miss" if request.force_refresh else "rerank", None
+        pool = drawn_pool(served, listener, self._settings, near=found.near, genre=request.genre)
+        return pool, "miss", pool.pack(basis, inputs)
 
 
 def drawn_pool(
@@ -230,13 +252,8 @@ def drawn_pool(
     return pools.judge(catalogue, listener, rows, sources)
 
 
-def _second_level(
-    connection: sa.Connection, user_id: str, key: str, now: datetime
-) -> KeptList | None:
-    stored = recommendations.stored_list(connection, user_id, key, now=now)
-    if stored is None:
-        return None
-    tracks, metadata, recommendation_id = stored
+def _kept(tracks: object, metadata: object, recommendation_id: UUID) -> KeptList:
+    """Return a list of the second level."""
     return KeptList(
         recommendation_id=recommendation_id,
         tracks=msgspec.convert(tracks, list[RecommendedTrack]),

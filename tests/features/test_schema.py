@@ -110,6 +110,20 @@ def test_down_leaves_nothing_and_up_works_again(engine: sa.Engine) -> None:
     assert objects() == before
 
 
+def test_stored_lists_are_compressed_by_lz4_where_the_server_has_it(engine: sa.Engine) -> None:
+    with engine.connect() as connection:
+        has_lz4, compression = connection.execute(
+            sa.text(
+                "SELECT EXISTS (SELECT FROM pg_settings WHERE name = 'default_toast_compression'"
+                "               AND 'lz4' = ANY(enumvals)),"
+                " (SELECT CAST(attcompression AS text) FROM pg_attribute"
+                "  WHERE attrelid = CAST('recommendations_cache' AS regclass)"
+                "    AND attname = 'recommended_tracks_json')"
+            )
+        ).one()
+    assert compression == ("l" if has_lz4 else "")
+
+
 def test_interactions_cannot_be_changed(engine: sa.Engine) -> None:
     with engine.begin() as connection:
         connection.execute(sa.text("INSERT INTO users VALUES ('ada', now(), 'test')"))

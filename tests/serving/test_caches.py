@@ -9,12 +9,13 @@ import sqlalchemy as sa
 from serving_world import PERSONAL, Client, opened, register
 
 from features.interactions import QState
+from features.listeners import new_profile
 from features.redis_server import RedisClients, ask_whether_cluster, tagged
 from features.settings import Settings
 from features.sources.spotify_answers import SpotifyAnswers
 from features.sources.spotify_endpoints import ENDPOINTS
 from features.sources.spotify_limits import SpotifyLimits
-from serving.cache import Cache
+from serving.cache import LIST_SECONDS, Cache, Found, KeptProfile, Left, reserves_of
 from serving.caches import KINDS, RECOMMENDATIONS, USER_DATA
 
 pytestmark = pytest.mark.anyio
@@ -59,6 +60,50 @@ def test_a_cluster_has_one_database_for_both(redis_cluster: str) -> None:
     assert learned is not None
     assert learned.seq == 9
     assert not cache.has_missed
+    cache.close()
+
+
+PROFILE = new_profile("eve", now=datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def leave_and_find(cache: Cache) -> None:
+    """Check that a computation finds what another left, and no list of an older revision."""
+    assert cache.read("eve", "one", "4|1") == Found()
+    left = Left((b"list", b"reserves"), b"pool", KeptProfile("4|1", PROFILE))
+    cache.keep("eve", "one", left, 4)
+    cache.store_near("eve", ["t1"])
+    cache.store_q_state("eve", QState(seq=9, episode=2, own={}))
+    found = cache.read("eve", "one", "4|1")
+    assert found == Found(PROFILE, QState(seq=9, episode=2, own={}), ["t1"], b"pool")
+    assert cache.read("eve", "other", "5|1") == Found(None, found.q, ["t1"], None)
+    assert cache.read("eve", "one", None).profile is None
+    lists = cache.client(RECOMMENDATIONS.db)
+    kept = {b"revision": b"4", b"one": b"list", reserves_of("one").encode(): b"reserves"}
+    assert lists.hgetall(tagged("lists", "eve")) == kept
+    cache.keep("eve", "two", Left((b"late", b"late"), b"late"), 3)
+    assert lists.hgetall(tagged("lists", "eve")) == kept
+    assert cache.read("eve", "two", None).pool == b"late"  # the next call judges whether it fits
+    assert cache.read("eve", "one", "4|1").profile == PROFILE
+    for key, seconds in cache.keys_of("eve").items():
+        assert 1700 < seconds <= LIST_SECONDS, key
+
+
+def test_what_a_computation_leaves_is_found_by_the_next(cache: Cache) -> None:
+    leave_and_find(cache)
+    assert not cache.client(RECOMMENDATIONS.db).exists(tagged("profile", "eve"))
+
+
+def test_what_a_computation_leaves_is_found_on_a_cluster(redis_cluster: str) -> None:
+    cache = Cache(redis_cluster, connections=2, cluster=True)
+    cache.forget("eve")
+    leave_and_find(cache)
+    cache.close()
+
+
+def test_without_redis_nothing_is_found(tmp_path: object) -> None:
+    cache = Cache(f"unix://{tmp_path}/nobody.sock", connections=1)
+    cache.keep("eve", "one", Left((b"list", b"reserves")), 4)
+    assert cache.read("eve", "one", "4|1") == Found()
     cache.close()
 
 

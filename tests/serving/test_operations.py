@@ -67,7 +67,7 @@ async def test_an_unknown_path_never_becomes_a_label(settings: Settings) -> None
 async def test_what_is_counted(settings: Settings) -> None:
     names = {
         "hits": ("bondhu_request_seconds_count", {"route": "/v1/recommend", "cache": "hit"}),
-        "queries": ("bondhu_query_seconds_count", {"query": "insert recommendations_cache"}),
+        "queries": ("bondhu_query_seconds_count", {"query": "execute store_list"}),
         "shown": ("bondhu_tracks_shown_total", {}),
         "skips": ("bondhu_feedback_total", {"feedback_type": "skip"}),
         "saves": ("bondhu_feedback_total", {"feedback_type": "save"}),

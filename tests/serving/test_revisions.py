@@ -82,7 +82,7 @@ async def test_a_pool_of_another_release_is_made_anew(settings: Settings) -> Non
             direct.hset("pools:{ada}", field, b"rubbish")
             direct.hset("lists:{ada}", field, b"rubbish")
             direct.set("profile:{ada}", b"rubbish")
-        assert cache.profile("ada", "any") is None
+        assert cache.read("ada", field.decode(), "any").profile is None
         answer = await client.recommend({"force_refresh": False})
     assert answer["total_count"] == 50
 
