@@ -41,9 +41,13 @@ class Listing:
         self._app = application
 
     def field(self, user_id: str, request: RecommendRequest) -> str:
-        """Return what a listener's list is kept under; empty where none may be reused."""
+        """Return what a listener's list is kept under; empty where none may be reused.
+
+        Who takes a list that is kept gets one by the next versions ahead of their call.
+        """
         if request.force_refresh or request.candidate_ids is not None:
             return ""
+        self._app.warming.note(user_id, request)
         return self._app.lineup.of(user_id)[0].cache_key(request)
 
     def kept(self, found: bytes | None) -> PackedList | None:
