@@ -107,8 +107,10 @@ def load_catalogue(engine: sa.Engine) -> NamedCatalogue:
     known: dict[object, object] = {}
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
         build = int(connection.execute(_BUILD).scalar_one())
-        with connection.execution_options(yield_per=_AT_ONCE).execute(_TRACKS) as rows:
-            parts = [_Part.of(some, known) for some in rows.partitions()] or [_Part.of([], known)]
+        streamed = connection.execution_options(stream_results=True, max_row_buffer=_AT_ONCE)
+        with streamed.execute(_TRACKS) as rows:
+            parts = [_Part.of(some, known) for some in rows.partitions(_AT_ONCE)]
+    parts = parts or [_Part.of([], known)]
     ids = np.concatenate([part.ids for part in parts])
     artist_keys, artist = np.unique(
         np.concatenate([part.artist_keys for part in parts]), return_inverse=True

@@ -1,7 +1,6 @@
 """What a worker holds while it runs: connections, models, the catalogue."""
 
 import asyncio
-import ctypes
 import gc
 import logging
 import math
@@ -32,7 +31,7 @@ from serving.auth import Authenticator
 from serving.cache import AsyncEdgeCache, Cache
 from serving.feedback import FeedbackLog, Received, check
 from serving.history import History, HistorySource
-from serving.housekeeping import SECONDS, Housekeeping
+from serving.housekeeping import SECONDS, Housekeeping, give_memory_back
 from serving.journal import Journal
 from serving.lineup import Lineup
 from serving.list_building import RankingSettings
@@ -67,13 +66,6 @@ log = logging.getLogger("bondhu")
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _give_memory_back() -> None:
-    """Return what loading took for a moment; glibc alone would keep it, some 50 MB."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def _end_process() -> None:
@@ -173,7 +165,9 @@ class Application:
             shadow_share=settings.bondhu_shadow_share,
         )
         self.away: frozenset[str] = frozenset()
-        self.warming = Warming(self.engine, self.cache, self.recommender)
+        self.warming = Warming(
+            self.engine, self.cache, self.recommender, is_busy=lambda: self.listing.computing > 0
+        )
         self.housekeeping = Housekeeping(self)
         self._lineup: Lineup | None = None
         self._refresher: asyncio.Task[None] | None = None
@@ -215,10 +209,10 @@ class Application:
         gc.collect()
         gc.freeze()
         gc.set_threshold(2_000, 25, 1_000)
-        _give_memory_back()
-        # A computation must not keep the loop from a cached answer for long: it gives way at once
-        # whenever the loop wants to go on, several times for each answer.
-        sys.setswitchinterval(0.0001)
+        give_memory_back()
+        # A computation must not keep the loop from a cached answer: it gives way at once whenever
+        # the loop wants to go on, several times for each answer. The kernel adds some 50 us.
+        sys.setswitchinterval(0.000_005)
         self._refresher = asyncio.create_task(self._refresh_forever())
         self._refresher.add_done_callback(self._ended)
 

@@ -4,6 +4,7 @@ Queues go to Postgres, counts to Redis and Prometheus, outdated lists out of Red
 new champion or challenger is loaded, checked and warmed, and then one reference is exchanged.
 """
 
+import ctypes
 import logging
 import time
 from collections.abc import Callable
@@ -30,6 +31,13 @@ SECONDS = 2.0
 MEMORY_ROUNDS = 5
 
 log = logging.getLogger("bondhu")
+
+
+def give_memory_back() -> None:
+    """Return what loading took for a moment; glibc alone would keep it, some 50 MB."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 class Housekeeping:
@@ -117,8 +125,9 @@ class Housekeeping:
         fresh = app.versions.refreshed(named)
         if fresh is None:
             return
-        app.warming.warm(fresh, meanwhile=self._between(time.monotonic()))
+        app.warming.warm(fresh, app.lineup, meanwhile=self._between(time.monotonic()))
         app.serve(fresh)
+        give_memory_back()
         log.info("Now serving %s on %s", fresh.champion.models, fresh.champion.catalogue_version)
 
     def _between(self, last: float) -> Callable[[float], bool]:

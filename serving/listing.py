@@ -39,6 +39,8 @@ class Listing:
 
     def __init__(self, application: "Application") -> None:
         self._app = application
+        self.computing = 0
+        """Lists that callers wait for now."""
 
     def field(self, user_id: str, request: RecommendRequest) -> str:
         """Return what a listener's list is kept under; empty where none may be reused.
@@ -103,6 +105,7 @@ class Listing:
         lineup = self._app.lineup
         served, arm = lineup.of(user_id)
         unseen = lineup.unseen_by(user_id)
+        self.computing += 1
         try:
             with span("compute"):
                 return await self.within(
@@ -113,6 +116,8 @@ class Listing:
                 )
         except RecommenderError as error:
             raise ServiceProblem(422, str(error)) from None
+        finally:
+            self.computing -= 1
 
     async def within(self, started: float, work: Callable[[], T]) -> T:
         """Return what a thread works out, before the call's deadline.

@@ -12,6 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
+import msgspec
 import redis
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
@@ -35,13 +36,13 @@ LISTENERS = 256
 LATELY_SECONDS = 900.0
 """Who asked longer ago computes at their next call."""
 
-SECONDS = 10.0
+SECONDS = 12.0
 """A swap waits that long at most, and for the list that is being computed then."""
 
-REST = 3.0
-"""The worker rests so many times as long as a list took: what callers wait for goes first."""
+REST = 4.0
+"""The worker rests so many times as long as a list took: cached answers catch up."""
 
-SHORTEST_REST_SECONDS = 0.005
+SHORTEST_REST_SECONDS, LONGEST_REST_SECONDS = 0.005, 1.0
 
 PLAIN = RecommendRequest()
 
@@ -53,6 +54,8 @@ class Warming:
 
     Parameters
     ----------
+    is_busy
+        Whether callers wait for computations now: those go first.
     clock
         Seconds that never go back.
     """
@@ -63,10 +66,11 @@ class Warming:
         cache: Cache,
         recommender: Recommender,
         *,
+        is_busy: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine, self._cache, self._recommender = engine, cache, recommender
-        self._clock = clock
+        self._is_busy, self._clock = is_busy, clock
         self._lock = threading.Lock()  # calls note while housekeeping reads
         self._asked: OrderedDict[str, tuple[float, RecommendRequest]] = OrderedDict()
         self._stopped = threading.Event()
@@ -91,13 +95,15 @@ class Warming:
         """Compute no more lists: the worker ends."""
         self._stopped.set()
 
-    def warm(self, lineup: Lineup, *, meanwhile: Callable[[float], bool]) -> int:
+    def warm(self, lineup: Lineup, before: Lineup, *, meanwhile: Callable[[float], bool]) -> int:
         """Compute the lists of who asked lately by a lineup; returns how many were missing.
 
         It ends early while Redis or Postgres is away: lists would not be kept.
 
         Parameters
         ----------
+        before
+            What is served until then: its candidates are taken over where they would be the same.
         meanwhile
             Called between two lists with `clock`'s time; False ends the warming.
         """
@@ -115,14 +121,14 @@ class Warming:
             if now - began > SECONDS or not meanwhile(now):
                 break
             try:
-                is_new = user_id in self._asked and self._computed(user_id, request, lineup)
+                is_new = user_id in self._asked and self._computed(user_id, request, lineup, before)
             except (redis.RedisError, OperationalError, PoolTimeoutError) as error:
                 log.warning("No more lists before the swap: %s", type(error).__name__)
                 break
             if is_new:
                 made += 1
                 WARMED.inc()
-                self._stopped.wait(max(REST * (self._clock() - now), SHORTEST_REST_SECONDS))
+                self._rest(self._clock() - now)
             if self._stopped.is_set():
                 break
         if waiting:
@@ -132,25 +138,50 @@ class Warming:
             )  # fmt: skip
         return made
 
-    def _computed(self, user_id: str, request: RecommendRequest, lineup: Lineup) -> bool:
+    def _rest(self, took: float) -> None:
+        """Let what callers wait for go first."""
+        seconds = min(max(REST * took, SHORTEST_REST_SECONDS), LONGEST_REST_SECONDS)
+        give_up = self._clock() + LONGEST_REST_SECONDS
+        self._stopped.wait(seconds)
+        while self._is_busy() and self._clock() < give_up and not self._stopped.is_set():
+            self._stopped.wait(SHORTEST_REST_SECONDS)
+
+    def _computed(
+        self, user_id: str, request: RecommendRequest, lineup: Lineup, before: Lineup
+    ) -> bool:
         """Compute a list, unless it is there or somebody computes for the listener now."""
         served, arm = lineup.of(user_id)
+        key = served.cache_key(request)
         client = self._cache.client(RECOMMENDATIONS.db)
-        found = client.hget(tagged("lists", user_id), served.cache_key(request))
-        if isinstance(found, bytes):
-            packed = lists.unpack(found)
-            if packed and packed.expires_at > time.time() + LATELY_SECONDS:
-                return False
+        if _has_list(client, user_id, key):
+            return False
         with turn_if_free(client, user_id) as is_ours:
-            if not is_ours:
+            if not is_ours or _has_list(client, user_id, key):  # another left it meanwhile
                 return False
             with self._engine.connect() as connection:
                 if standing(connection, user_id) is None:  # deleted: no list may bring them back
                     return False
+            known, _ = before.of(user_id)
+            if served.proposes_as(known):
+                pool = self._cache.pool(user_id, known.cache_key(request))
+                if pool is not None:
+                    self._cache.store_pool(user_id, key, pool)
             try:
                 self._recommender.recommend(
-                    user_id, request, served, arm=arm, shadow=lineup.unseen_by(user_id)
+                    user_id,
+                    # A pool that is there is taken only if proposing again would give the same.
+                    msgspec.structs.replace(request, force_refresh=True),
+                    served,
+                    arm=arm,
+                    shadow=lineup.unseen_by(user_id),
                 )
             except RecommenderError:  # a genre that the new catalogue does not have
                 return False
         return True
+
+
+def _has_list(client: redis.Redis, user_id: str, key: str) -> bool:
+    """Return whether a listener has a list that does not run out soon."""
+    found = client.hget(tagged("lists", user_id), key)
+    packed = lists.unpack(found) if isinstance(found, bytes) else None
+    return packed is not None and packed.expires_at > time.time() + LATELY_SECONDS

@@ -1,4 +1,4 @@
-"""A swap that nobody notices: who asked lately has a list by the new version before it is served."""
+"""A swap that nobody notices: who asked lately has a list by the new version before it comes."""
 
 import asyncio
 import threading
@@ -57,9 +57,9 @@ async def test_under_load_every_first_call_after_a_swap_is_a_hit(
         assert {cache for _, cache in answers} == {"hit"}
     with world.connect() as connection:
         stored = connection.execute(
-            sa.text("SELECT user_id, count(*) FROM recommendations_cache GROUP BY user_id")
+            sa.text("SELECT user_id, count(*) AS lists FROM recommendations_cache GROUP BY user_id")
         ).all()
-    assert {row.user_id: row.count for row in stored} == dict.fromkeys(USERS, 3)
+    assert {row.user_id: row.lists for row in stored} == dict.fromkeys(USERS, 3)
 
 
 async def test_the_list_is_the_one_that_was_asked_for(
@@ -80,11 +80,11 @@ async def test_the_list_is_the_one_that_was_asked_for(
     with world.connect() as connection:
         made = connection.execute(
             sa.text(
-                "SELECT user_id, count(*) FROM recommendations_cache"
+                "SELECT user_id, count(*) AS lists FROM recommendations_cache"
                 " WHERE user_id != 'ada' GROUP BY user_id"
             )
         ).all()
-    assert {row.user_id: row.count for row in made} == {"program": 1, "impatient": 1}
+    assert {row.user_id: row.lists for row in made} == {"program": 1, "impatient": 1}
 
 
 async def test_feedback_during_the_warming_is_in_the_first_list_after_it(
