@@ -14,7 +14,7 @@ from serving_world import PERSONAL, Client, opened, register
 from features.settings import Settings
 from recommender.cold_start import Stage
 from recommender.scoring import PRIOR, Scorer
-from serving import warming
+from serving import recommend, warming
 from serving.lineup import place
 
 pytestmark = pytest.mark.anyio
@@ -220,3 +220,42 @@ async def test_who_was_deleted_is_not_brought_back(
         await swapped(two)  # which was not told
     with world.connect() as connection:
         assert not connection.scalars(sa.text("SELECT user_id FROM users")).all().count("gone")
+
+
+async def test_candidates_are_taken_over_where_nothing_changed_that_they_follow_from(
+    settings: Settings, world: sa.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(settings) as client:
+        for user in ("ada", "bob"):
+            await client.recommend(user=user)
+        await client.say("track-250", "like", user="bob")
+        drawn: list[str] = []
+        draw = recommend.drawn_pool
+
+        def counting(*args: Any, **more: Any) -> Any:
+            drawn.append(client.application.served.models["scorer"])
+            return draw(*args, **more)
+
+        monkeypatch.setattr(recommend, "drawn_pool", counting)
+        register(world, tmp_path, 2, POPULAR)
+        await swapped(client)
+        assert len(drawn) == 1  # for Bob: what he said changes what candidates follow from
+        after = await client.recommend()
+        assert len(drawn) == 1
+    assert after["metadata"]["models"] == {"scorer": 2}
+    assert [track["components"]["popularity"] for track in after["recommendations"]] == sorted(
+        (track["components"]["popularity"] for track in after["recommendations"]), reverse=True
+    )  # ranked by the new weights, though by candidates of the old
+
+
+async def test_warming_rests_while_callers_wait(
+    settings: Settings, world: sa.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(settings) as client:
+        await client.recommend()
+        register(world, tmp_path, 2, POPULAR)
+        answers = iter((True, True, True, False))
+        monkeypatch.setattr(client.application.warming, "_is_busy", lambda: next(answers))
+        await swapped(client)
+        assert client.application.served.models == {"scorer": 2}
+    assert next(answers, None) is None  # it asked until nobody waited
