@@ -34,6 +34,7 @@ from features.database import connect
 from features.migrations import migrate
 from pipelines.servers import open_servers
 from recommender.colisten import Colisten
+from recommender.qtable import QTable
 from recommender.scoring import Scorer
 from serving import golden
 from serving.auth import issue_token
@@ -227,6 +228,7 @@ def _ranking_alone(bench: Bench) -> float:
         load_catalogue(bench.engine),
         load_champion(registry, "scorer", Scorer),
         load_champion(registry, "colisten", Colisten),
+        load_champion(registry, "qtable", QTable),
     )
     registry.close()
     times = []

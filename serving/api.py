@@ -81,7 +81,7 @@ def build(application: Application) -> ASGIApp:
     )
     table = [
         *routes(application),
-        *(Route(**vars(call)) for call in spotify.calls()),
+        *spotify.calls(),
         *counterfactuals.routes(application),
         *own_data.routes(application),
     ]

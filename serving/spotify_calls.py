@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import redis
@@ -30,17 +30,8 @@ from features.settings import Settings
 from serving.metrics import DEGRADED
 from serving.problems import ServiceProblem, unavailable
 from serving.spotify_history import REFRESH_SECONDS, SpotifyHistory
-from serving.spotify_shapes import (
-    Call,
-    Desk,
-    ImportResponse,
-    Nothing,
-    RefreshRequest,
-    Ticket,
-)
-
-if TYPE_CHECKING:
-    pass
+from serving.spotify_shapes import Desk, ImportResponse, Nothing, RefreshRequest, Ticket
+from serving.surface import Route
 
 TICKET_SECONDS, STATE_SECONDS = 60, 600
 COOKIE = "bondhu_spotify"
@@ -73,11 +64,11 @@ class SpotifyCalls:
         self._now = now
         self._imports = asyncio.Semaphore(1)  # an import takes a core for seconds
 
-    def calls(self) -> list[Call]:
+    def calls(self) -> list[Route]:
         """Return the table of the calls about Spotify."""
         refused = (401, 403, 413, 422, 429, 503)
         return [
-            Call(
+            Route(
                 "/v1/spotify/ticket",
                 self.ticket,
                 "A ticket for /spotify/login, good once and for 60 s",
@@ -86,7 +77,7 @@ class SpotifyCalls:
                 statuses=refused,
                 takes_nothing=True,
             ),
-            Call(
+            Route(
                 "/v1/history/refresh",
                 self.refresh,
                 "Bring the history up to date from Spotify, by a token or the stored grant",
@@ -95,14 +86,14 @@ class SpotifyCalls:
                 statuses=refused,
                 takes_nothing=True,
             ),
-            Call(
+            Route(
                 "/v1/history/import",
                 self.take_export,
                 "Import the listener's own Spotify export: the zip is the body",
                 response=ImportResponse,
                 statuses=refused,
             ),
-            Call(
+            Route(
                 "/spotify/login",
                 self.login,
                 "Send the listener's browser to Spotify; needs a ticket",
@@ -111,7 +102,7 @@ class SpotifyCalls:
                 needs_token=False,
                 media_type="text/html",
             ),
-            Call(
+            Route(
                 "/spotify/callback",
                 self.callback,
                 "Where Spotify sends the listener's browser back to",

@@ -1,9 +1,7 @@
 """What the calls about Spotify say and are told, and what they need of the rest of the service."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
+from typing import Annotated, Protocol, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -12,11 +10,7 @@ from starlette.responses import Response
 
 from serving.auth import Caller
 
-if TYPE_CHECKING:
-    pass
-
 T = TypeVar("T")
-Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Ticket(msgspec.Struct, frozen=True):
@@ -51,22 +45,6 @@ class ImportResponse(msgspec.Struct, kw_only=True, frozen=True):
     detail: str = ""
     without: dict[str, str] = {}
     not_before: datetime | None = None
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call: where, what answers it, and how it is described."""
-
-    path: str
-    endpoint: Endpoint
-    summary: str
-    method: str = "POST"
-    request: type | None = None
-    response: type | None = None
-    statuses: tuple[int, ...] = ()
-    needs_token: bool = True
-    media_type: str = "application/json"
-    takes_nothing: bool = False
 
 
 class Desk(Protocol):

@@ -29,7 +29,7 @@ def promote(
     ] = None,
 ) -> None:
     """Make a model version the champion, if every gate lets it through."""
-    from training.review.gates import Margins  # noqa: PLC0415 - imports numpy
+    from training.review.margins import Margins  # noqa: PLC0415 - imports numpy
     from training.review.promotion import promote as decide  # noqa: PLC0415
 
     margins = Margins.of(margin or [])

@@ -19,7 +19,7 @@ from training.evaluation.served_lists import GAIN
 from training.fit.colisten import fit_colisten
 from training.fit.crossfit import cross_fitted
 from training.fit.grains import fit_grain
-from training.review.gates import Margins
+from training.review.margins import Margins
 from training.review.promotion import promote
 from training.runs import COLISTEN, COLISTEN_TAG, SCORER
 from training.scorer import train_scorer

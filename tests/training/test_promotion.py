@@ -8,7 +8,7 @@ import pytest
 from recommender.cold_start import Stage
 from training.errors import RegistryError, TrainingError
 from training.evaluation.served_lists import GAIN
-from training.review.gates import Margins
+from training.review.margins import Margins
 from training.review.promotion import history, promote, rollback
 from training.runs import (
     AUDIO_ESTIMATOR,

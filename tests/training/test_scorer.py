@@ -30,7 +30,7 @@ from training.fit.fitting import Evidence
 from training.fit.weights import fit_scorer
 from training.review.comparison import comparison_of
 from training.review.comparison_page import page_of
-from training.review.gates import Margins
+from training.review.margins import Margins
 from training.review.promotion import history, promote, rollback
 from training.review.reproduction import reproduce
 from training.runs import SCORER

@@ -17,14 +17,13 @@ from training.errors import RegistryError, TrainingError
 from training.evaluation.evidence import EVALUATION_FILE
 from training.evaluation.intervals import Interval, bootstrap_columns
 from training.evaluation.list_metrics import COVERAGE, METRICS
-from training.review.gates import Case, Finding, Margins, findings
+from training.review.changes import Change, changes_of
+from training.review.gates import Case, Finding, findings
+from training.review.margins import Margins
 from training.review.promotion import Entry, Versions, history
 from training.runs import DATA_TAG, MODEL_TAG, StoredRun, Version
 
 POWER, LEVEL = 0.8, 0.95
-QUIET_TAGS = ("mlflow.", "decision.")
-RESULTS = frozenset({"seconds", "reproduced", "model_sha256"})
-"""Tags that say what came out of a run, and not what went in."""
 SEED_OF_DRAWS = 7
 
 
@@ -64,16 +63,6 @@ class Side:
     gates: Sequence[Finding]
     gates_note: str
     decisions: Sequence[Entry]
-
-
-@dataclass(frozen=True)
-class Change:
-    """Something that is not the same in both runs."""
-
-    kind: str
-    name: str
-    before: str
-    after: str
 
 
 @dataclass(frozen=True)
@@ -133,7 +122,7 @@ def comparison_of(registry: Runs, before: str, after: str) -> Comparison:
     return Comparison(
         before=first,
         after=second,
-        changes=_changes(first.run, second.run),
+        changes=changes_of(first.run, second.run),
         metrics=_lines(first, second, "", pairs),
         stages=[
             line
@@ -197,39 +186,6 @@ def _side(registry: Runs, run_id: str) -> Side:
     decided = [] if version is None else history(registry, name)
     mine = [one for one in decided if version is not None and one.number == version.number]
     return Side(run, version, evaluation, found, note, mine)
-
-
-def _changes(before: StoredRun, after: StoredRun) -> list[Change]:
-    """Return what differs in data, code, parameters and the rest, in this order."""
-    kinds = {DATA_TAG: "data", "code_version": "code", "refused": "data", "barred_rows": "data"}
-    rows = []
-    for source, one, other in (
-        ("tag", _said(before.tags), _said(after.tags)),
-        ("parameter", before.params, after.params),
-    ):
-        for name in sorted(one.keys() | other.keys()):
-            kind = "data" if name.startswith("data_") else kinds.get(name, source)
-            rows.append(Change(kind, name, one.get(name, ""), other.get(name, "")))
-    for name in ("rows", "rows_refused", "listeners_fit", "listeners_test"):
-        if name in before.metrics or name in after.metrics:
-            values = [
-                f"{run.metrics[name]:,.0f}" if name in run.metrics else ""
-                for run in (before, after)
-            ]
-            rows.append(Change("data", name, *values))
-    order = ("data", "code", "parameter", "tag")
-    differing = [row for row in rows if row.before != row.after]
-    return sorted(differing, key=lambda row: (order.index(row.kind), row.name))
-
-
-def _said(tags: Mapping[str, str]) -> dict[str, str]:
-    return {
-        name: text
-        for name, text in tags.items()
-        if not name.startswith(QUIET_TAGS)
-        and name not in RESULTS
-        and (name == DATA_TAG or not name.endswith("_sha256"))
-    }
 
 
 def _interval(run: StoredRun, name: str) -> Interval | None:

@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from training.errors import TrainingError
-from training.review.gates import Case, Finding, Margins, findings
+from training.review.gates import Case, Finding, findings
+from training.review.margins import Margins
 from training.runs import CHAMPION, StoredRun, Version
 
 DECISION = "decision."
