@@ -212,7 +212,7 @@ class Application:
         give_memory_back()
         # A computation must not keep the loop from a cached answer: it gives way at once whenever
         # the loop wants to go on, several times for each answer. The kernel adds some 50 us.
-        sys.setswitchinterval(0.000_005)
+        sys.setswitchinterval(0.000_02)
         self._refresher = asyncio.create_task(self._refresh_forever())
         self._refresher.add_done_callback(self._ended)
 
