@@ -37,7 +37,7 @@ LATELY_SECONDS = 900.0
 """Who asked longer ago computes at their next call."""
 
 SECONDS = 12.0
-"""A swap waits that long at most, and for the list that is being computed then."""
+"""No list is begun after that: a swap waits for the one in hand and its rest, 15 s in all."""
 
 REST = 4.0
 """The worker rests so many times as long as a list took: cached answers catch up."""
