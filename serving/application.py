@@ -1,7 +1,6 @@
 """What a worker holds while it runs: connections, models, the catalogue."""
 
 import asyncio
-import ctypes
 import gc
 import logging
 import math
@@ -13,31 +12,31 @@ import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TypeVar
 
-from sqlalchemy.exc import DataError, IntegrityError, OperationalError
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from features.assessments import active_scores, save_assessment
-from features.catalogue import build_id, load_catalogue
+from features.catalogue import load_catalogue
 from features.database import connect, mlflow_uri
 from features.redis_server import ask_whether_cluster
 from features.settings import Settings
-from features.users import ensure_user, revise, revised_since
+from features.users import ensure_user, revise
 from recommender.questionnaires import Assessment
 from serving.acting import ActingLog
 from serving.admission import Admission
 from serving.auth import Authenticator
-from serving.cache import LIST_SECONDS, AsyncEdgeCache, Cache
-from serving.connections import in_use
-from serving.feedback import CLOCKS_DIFFER, FeedbackLog, Received, check
+from serving.cache import AsyncEdgeCache, Cache
+from serving.feedback import FeedbackLog, Received, check
 from serving.history import History, HistorySource
+from serving.housekeeping import SECONDS, Housekeeping, give_memory_back
 from serving.journal import Journal
 from serving.lineup import Lineup
 from serving.list_building import RankingSettings
 from serving.listing import Listing
-from serving.metrics import DEGRADED, POOL_IN_USE, POOL_SIZE, QUEUE_DEPTH, REDIS_MEMORY
+from serving.metrics import DEGRADED
 from serving.model_copies import ModelCopies
 from serving.model_registry import open_registry
 from serving.problems import ServiceProblem, unavailable
@@ -53,28 +52,20 @@ from serving.spotify_history import SpotifyHistory
 from serving.tally import TALLY
 from serving.turns import Turns
 from serving.versions import Versions
+from serving.warming import Warming
 
 T = TypeVar("T")
 
-REFRESH_SECONDS = 2.0
 THREADS = 8
 """Computations at a time: as many as have a connection to Postgres."""
 
 STATEMENT_MS = 2_000
-MEMORY_ROUNDS = 5
 
 log = logging.getLogger("bondhu")
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _give_memory_back() -> None:
-    """Return what loading took for a moment; glibc alone would keep it, some 50 MB."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def _end_process() -> None:
@@ -174,11 +165,13 @@ class Application:
             shadow_share=settings.bondhu_shadow_share,
         )
         self.away: frozenset[str] = frozenset()
-        self._look_back_to: datetime | None = now() - timedelta(seconds=LIST_SECONDS)
+        self.warming = Warming(
+            self.engine, self.cache, self.recommender, is_busy=lambda: self.listing.computing > 0
+        )
+        self.housekeeping = Housekeeping(self)
         self._lineup: Lineup | None = None
         self._refresher: asyncio.Task[None] | None = None
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="bondhu")
-        self._rounds = 0
         self._end = end
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -203,23 +196,23 @@ class Application:
     @property
     def may_hold_outdated_lists(self) -> bool:
         """Whether Redis may hold lists that feedback outdated without its knowing."""
-        return self.cache.has_missed or self._look_back_to is not None
+        return self.cache.has_missed or self.housekeeping.is_looking_back
 
     async def open(self) -> None:
         """Load what is served, and keep it fresh from now on."""
         self._loop = asyncio.get_running_loop()
-        self._lineup = await asyncio.to_thread(self._load)
+        self.serve(await asyncio.to_thread(self._load))
         self.away = frozenset({"model_stale"} if self.versions.is_stale else ())
-        await asyncio.to_thread(self._reconcile)
+        await asyncio.to_thread(self.housekeeping.reconcile)
         # What was imported and loaded stays for good: without this, full collections walk it all
         # and stop the loop for 100 ms and more.
         gc.collect()
         gc.freeze()
         gc.set_threshold(2_000, 25, 1_000)
-        _give_memory_back()
-        # A computation must not keep the loop from a cached answer for long: it gives way at once
-        # whenever the loop wants to go on, several times for each answer.
-        sys.setswitchinterval(0.0001)
+        give_memory_back()
+        # A computation must not keep the loop from a cached answer: it gives way at once whenever
+        # the loop wants to go on, several times for each answer. The kernel adds some 50 us.
+        sys.setswitchinterval(0.000_02)
         self._refresher = asyncio.create_task(self._refresh_forever())
         self._refresher.add_done_callback(self._ended)
 
@@ -227,8 +220,9 @@ class Application:
         """Tell what is pending, and let all connections go."""
         if self._refresher:
             self._refresher.cancel()
+        self.warming.stop()
         await self.history.close()
-        await asyncio.to_thread(self._house_keep)
+        await asyncio.to_thread(self.housekeeping.tell)
         await asyncio.to_thread(self._threads.shutdown, wait=False, cancel_futures=True)
         await self.edge_cache.close()
         self.cache.close()
@@ -249,45 +243,18 @@ class Application:
     def _load(self) -> Lineup:
         return self.versions.open(load_catalogue(self.loading_engine))
 
+    def serve(self, lineup: Lineup) -> None:
+        """Answer with these versions from now on: one reference is exchanged."""
+        self._lineup = lineup
+        self.versions.tell_metrics()
+
     async def _refresh_forever(self) -> None:
         while True:
-            await asyncio.sleep(REFRESH_SECONDS)
+            await asyncio.sleep(SECONDS)
             await asyncio.to_thread(self._house_keep)
 
     def _house_keep(self) -> None:
-        """Tell the journal and the counters, and swap in new versions; one attempt."""
-        self.tell_metrics()
-        away = set()
-        try:
-            if self.journal:
-                told = self.journal.tell(
-                    lambda received: self.feedback_log.accept(received, self.served),
-                    refused=(
-                        ServiceProblem,
-                        ValueError,
-                        ArithmeticError,
-                        IntegrityError,
-                        DataError,
-                    ),
-                )
-                if told:
-                    log.info("Told Postgres %d journalled feedbacks", told)
-            self.servings.flush()
-            self.acting.flush()
-            self._reconcile()
-            self._swap()
-            self.shadows.work()
-            self.samples.flush()
-        except (OperationalError, PoolTimeoutError) as error:
-            DEGRADED.labels("postgres").inc()
-            away.add("postgres_down")
-            log.warning("PostgreSQL is away, trying again: %s", str(error).splitlines()[0])
-        if self.versions.is_stale:
-            away.add("model_stale")
-        self.away = frozenset(away)
-        self._ask_redis()
-        self._gauge()
-        self._rounds += 1
+        self.housekeeping.attend()
 
     def tell_metrics(self) -> None:
         """Bring Prometheus's counters up to date."""
@@ -295,7 +262,7 @@ class Application:
         for cache in self.cache.named:
             cache.tell_metrics()
 
-    def _ask_redis(self) -> None:
+    def ask_redis(self) -> None:
         """Tell Redis the caches' counts; where it was away at the start, find out what it is."""
         for cache in self.cache.named:
             cache.tell_counts()
@@ -307,18 +274,6 @@ class Application:
                     self.cache.reopen(cluster=True)
                     reopened = self.edge_cache.reopen(cluster=True)
                     asyncio.run_coroutine_threadsafe(reopened, self._loop).result()
-        if self._rounds % MEMORY_ROUNDS == 0 and (used := self.cache.memory_bytes()) is not None:
-            REDIS_MEMORY.set(used)
-
-    def _gauge(self) -> None:
-        """Show how full pools and queues are."""
-        pool = self.engine.pool
-        POOL_IN_USE.labels("postgres").set(pool.checkedout())  # type: ignore[attr-defined]
-        POOL_SIZE.labels("postgres").set(2 * THREADS)
-        POOL_IN_USE.labels("redis").set(sum(map(in_use, self.cache.databases_open)))
-        POOL_SIZE.labels("redis").set(self.settings.redis_max_connections)
-        for queue, depth in self.queue_depths().items():
-            QUEUE_DEPTH.labels(queue).set(depth)
 
     def queue_depths(self) -> dict[str, int]:
         """Return how much waits to be told, by queue."""
@@ -329,35 +284,6 @@ class Application:
             "shadows": len(self.shadows),
             "samples": len(self.samples),
         }
-
-    def _reconcile(self) -> None:
-        """Outdate lists in Redis that are outdated in Postgres only.
-
-        That happens where Redis was away, or a worker ended, between an event's commit and its word
-        to Redis: a new worker looks back over the life of a list, any worker over an outage.
-        """
-        is_there = self.cache.answers()
-        if (self.cache.has_missed or not is_there) and self._look_back_to is None:
-            self._look_back_to = self.now() - CLOCKS_DIFFER
-        if self._look_back_to is None or not is_there:
-            return
-        self.cache.has_missed = False
-        with self.loading_engine.connect() as connection:
-            revised = revised_since(connection, self._look_back_to)
-        if all(self.cache.outdate_lists(user_id, revision) for user_id, revision in revised):
-            self._look_back_to = None
-
-    def _swap(self) -> None:
-        """Take over a new build, a new champion or challenger: one reference is exchanged."""
-        named = self.served.catalogue
-        if build_id(self.loading_engine) != named.build_id:
-            named = load_catalogue(self.loading_engine)
-        fresh = self.versions.refreshed(named)
-        if fresh is not None:
-            self._lineup = fresh
-            log.info(
-                "Now serving %s on %s", fresh.champion.models, fresh.champion.catalogue_version
-            )
 
     def accept_feedback(self, received: Received) -> FeedbackResponse | None:
         """Append a feedback; None once it is on disk only, Postgres being away.
@@ -417,6 +343,7 @@ class Application:
     def forget(self, user_id: str) -> None:
         """Let go of what this worker holds about a listener beside its stores."""
         self.acting.forget(user_id)
+        self.warming.forget(user_id)
         self.samples.forget(user_id)
         self.local_limit.forget(user_id)
 

@@ -119,7 +119,7 @@ class FeedbackLog:
         request = received.request
         tracks = served.catalogue.catalogue.tracks
         occurred_at = request.occurred_at or received.received_at
-        duration = request.track_duration_ms or served.catalogue.durations_ms[row]
+        duration = request.track_duration_ms or served.catalogue.duration_ms_of(row)
         category = int(tracks.category[row])
         halves, place = tracks.states
         return Interaction(

@@ -5,6 +5,7 @@ that answers callers. Every score must be the sum of its parts, every component 
 """
 
 import math
+import time
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -26,8 +27,13 @@ AUDIO = (0.7, 0.8, 0.6, 120.0, 0.1, 0.0, 0.05)
 SETTINGS = RankingSettings(candidates=200, exploration=0.0, exclude_heard=True, exclude_shown=False)
 
 
-def check(served: Served) -> None:
+def check(served: Served, *, rest_seconds: float = 0.0) -> None:
     """Ask for the golden lists.
+
+    Parameters
+    ----------
+    rest_seconds
+        After each of them: a worker that answers meanwhile catches up.
 
     Raises
     ------
@@ -42,6 +48,7 @@ def check(served: Served) -> None:
                 f"the golden request of {stage} fails: {type(error).__name__}: {error}"
             ) from None
         _judge(served, stage, kept)
+        time.sleep(rest_seconds)
 
 
 def _answer(served: Served, stage: Stage) -> KeptList:

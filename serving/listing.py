@@ -39,11 +39,17 @@ class Listing:
 
     def __init__(self, application: "Application") -> None:
         self._app = application
+        self.computing = 0
+        """Lists that callers wait for now."""
 
     def field(self, user_id: str, request: RecommendRequest) -> str:
-        """Return what a listener's list is kept under; empty where none may be reused."""
+        """Return what a listener's list is kept under; empty where none may be reused.
+
+        Who takes a list that is kept gets one by the next versions ahead of their call.
+        """
         if request.force_refresh or request.candidate_ids is not None:
             return ""
+        self._app.warming.note(user_id, request)
         return self._app.lineup.of(user_id)[0].cache_key(request)
 
     def kept(self, found: bytes | None) -> PackedList | None:
@@ -99,6 +105,7 @@ class Listing:
         lineup = self._app.lineup
         served, arm = lineup.of(user_id)
         unseen = lineup.unseen_by(user_id)
+        self.computing += 1
         try:
             with span("compute"):
                 return await self.within(
@@ -109,6 +116,8 @@ class Listing:
                 )
         except RecommenderError as error:
             raise ServiceProblem(422, str(error)) from None
+        finally:
+            self.computing -= 1
 
     async def within(self, started: float, work: Callable[[], T]) -> T:
         """Return what a thread works out, before the call's deadline.

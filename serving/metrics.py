@@ -30,6 +30,9 @@ TURNS = Counter(
     "Computations by how they got their turn: free, waited, gave_up, found (another's list)",
     ["how"],
 )
+WARMED = Counter(
+    "bondhu_lists_warmed_total", "Lists computed by new versions before they were served"
+)
 QUERIES = Histogram(
     "bondhu_query_seconds", "Time of database queries, by query", ["query"], buckets=BUCKETS
 )

@@ -76,6 +76,12 @@ class Served:
         served = {"scorer": self.scorer, "colisten": self.colisten, "qtable": self.qtable}
         return {name: model.version for name, model in served.items() if model is not None}
 
+    def proposes_as(self, other: "Served") -> bool:
+        """Return whether both propose the same candidates and judge them alike."""
+        return self.catalogue_version == other.catalogue_version and (
+            self.models.get("colisten") == other.models.get("colisten")
+        )
+
     def cache_key(self, request: RecommendRequest) -> str:
         """Return what a list depends on beside its listener."""
         genre = normalise_genre(request.genre) if request.genre else "-"

@@ -7,13 +7,14 @@ others take what it leaves. Waiting is bounded: whoever waited a second computes
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from weakref import WeakValueDictionary
 
 import redis
 
-from serving.cache import AsyncEdgeCache
+from features.redis_server import tagged
+from serving.cache import LEAVE, AsyncEdgeCache
 from serving.metrics import DEGRADED, TURNS
 
 TURN_MS = 5_000
@@ -82,6 +83,25 @@ class Turns:
             waited = True
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+
+@contextmanager
+def turn_if_free(client: redis.Redis, user_id: str) -> Iterator[bool]:
+    """Take a listener's turn from a thread, unless another has it; yields whether it is ours.
+
+    Raises
+    ------
+    redis.RedisError
+        Redis is away.
+    """
+    key, token = tagged("turn", user_id), os.urandom(12)
+    taken = bool(client.set(key, token, nx=True, px=TURN_MS))
+    try:
+        yield taken
+    finally:
+        if taken:
+            with suppress(redis.RedisError):  # it ends by itself
+                client.eval(LEAVE.text, 1, key, token)
 
 
 async def _acquire(lock: asyncio.Lock, seconds: float) -> bool:

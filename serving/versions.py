@@ -36,6 +36,9 @@ MODELS: Mapping[str, Any] = {"scorer": Scorer, "colisten": Colisten, "qtable": Q
 OPTIONAL = frozenset({"colisten", "qtable"})
 """Models that a list can be made without."""
 
+REST_SECONDS = 0.05
+"""After each golden list while callers are answered."""
+
 TRY_AGAIN_ROUNDS = 30
 """A refused version is looked at again that often: its folder may have been out of reach."""
 
@@ -80,6 +83,7 @@ class Versions:
         self._catalogue: NamedCatalogue | None = None
         self._registry_is_away = False
         self._rounds = 0
+        self._rest = 0.0
         self._latest: Served | None = None
         """What was made last, for what it worked out of the catalogue."""
         self.refused: dict[str, tuple[int, str]] = {}
@@ -113,7 +117,9 @@ class Versions:
             if name not in self._models[CHAMPION] and not self._use_copy(name, named):
                 version, reason = self.refused[f"{name} {CHAMPION}"]
                 raise ModelFormatError(f"{name} {version} is refused: {reason}")
-        return self.refreshed(named) or self._lineup(named)
+        lineup = self.refreshed(named) or self._lineup(named)
+        self._rest = REST_SECONDS
+        return lineup
 
     def refreshed(self, named: NamedCatalogue) -> Lineup | None:
         """Return the new lineup where an alias or the catalogue moved, else None."""
@@ -134,6 +140,12 @@ class Versions:
         self._catalogue = named
         return self._lineup(named)
 
+    def tell_metrics(self) -> None:
+        """Say which versions are served."""
+        for alias, models in self._models.items():
+            for name, model in models.items():
+                MODEL_VERSION.labels(name, alias).set(model.version)
+
     def _lineup(self, named: NamedCatalogue) -> Lineup:
         champions = self._models[CHAMPION]
         challengers = {
@@ -141,9 +153,6 @@ class Versions:
             for name, model in self._models[CHALLENGER].items()
             if name not in champions or champions[name].version != model.version
         }
-        for alias, models in self._models.items():
-            for name, model in models.items():
-                MODEL_VERSION.labels(name, alias).set(model.version)
         return Lineup(
             champion=self._serve(named, champions),
             challenger=self._serve(named, champions | challengers) if challengers else None,
@@ -179,7 +188,7 @@ class Versions:
             self._copies.keep(name, found.version, found.manifest_sha256, files)
         self.refused.pop(which, None)
         self._models[alias][name] = model
-        log.info("Serving %s %d from now on", which, found.version)
+        log.info("%s %d passed its checks", which, found.version)
         return True
 
     def _withdrawn(self, name: str, alias: str) -> bool:
@@ -201,7 +210,7 @@ class Versions:
         """Ask a version for the golden lists, beside the champions of the other models."""
         others = self._models[CHAMPION] | {name: model}
         if set(MODELS) - OPTIONAL <= set(others):
-            golden.check(self._serve(named, others))
+            golden.check(self._serve(named, others), rest_seconds=self._rest)
 
     def _serve(self, named: NamedCatalogue, models: Models) -> Served:
         self._latest = serve(named, models, self._indices, self._latest)

@@ -234,8 +234,9 @@ async def test_a_new_champion_is_served_and_a_damaged_one_is_not(
         third = await client.recommend()
     versions = [answer["metadata"]["models"]["scorer"] for answer in (first, second, third)]
     assert versions == [1, 2, 2]
-    assert second["metadata"]["cache"] == "miss"
-    assert third["metadata"]["cache"] == "hit"
+    assert second["recommendation_id"] != first["recommendation_id"]
+    assert second["metadata"]["cache"] == "hit"  # computed ahead of the swap
+    assert third["recommendation_id"] == second["recommendation_id"]
 
 
 @pytest.mark.parametrize(
