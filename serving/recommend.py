@@ -173,7 +173,7 @@ class Recommender:
         profile = (
             load_profile(connection, user_id, now=now, with_shown=shown) if stands else None
         ) or new_profile(user_id, now=now)  # unknown, or deleted since
-        return profile, found, KeptProfile(basis, profile)
+        return profile, found, None if shown else KeptProfile(basis, profile)
 
     def _q_state(
         self, connection: sa.Connection, user_id: str, found: Found, stands: Standing | None

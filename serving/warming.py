@@ -163,9 +163,9 @@ class Warming:
                     return False
             known, _ = before.of(user_id)
             if served.proposes_as(known):
-                pool = self._cache.pool(user_id, known.cache_key(request))
-                if pool is not None:
-                    self._cache.store_pool(user_id, key, pool)
+                pool = client.hget(tagged("pools", user_id), known.cache_key(request))
+                if isinstance(pool, bytes):
+                    self._cache.store_pools([(user_id, key, pool)])
             try:
                 self._recommender.recommend(
                     user_id,
