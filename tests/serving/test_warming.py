@@ -229,7 +229,7 @@ async def test_candidates_are_taken_over_where_nothing_changed_that_they_follow_
         for user in ("ada", "bob"):
             await client.recommend(user=user)
         await client.say("track-250", "like", user="bob")
-        drawn: list[str] = []
+        drawn: list[int] = []
         draw = recommend.drawn_pool
 
         def counting(*args: Any, **more: Any) -> Any:
