@@ -10,9 +10,12 @@ from recommender.audio import FloatArray
 from recommender.background import AUDIO_COLUMNS, COLUMNS, nearness, powers, ratio_terms
 from recommender.colisten import REASONS, TRACKS_FOR_TASTE, Colisten, Listened, Mix
 from recommender.genre_mix import GenreMix
-from recommender.grain import Items
+from recommender.grain import Direction, Items
 from recommender.keys import places
 from recommender.tracks import UNKNOWN_DATE, Catalogue, IndexArray, Tracks
+
+_FEW = 4
+"""Tracks are scored without the others where the model has more than so many times as many."""
 
 FAR = -3.0
 """Nearness of a track, or to a history, of which no audio is known."""
@@ -193,10 +196,38 @@ class Taste:
             here = here[np.argpartition(-self._of_artists[here], count)[:count]]
         return here
 
+    @property
+    def listened(self) -> Listened:
+        """The history that it was made of."""
+        return self._listened
+
+    def take_over(
+        self, *, of_artists: FloatArray | None = None, of_tracks: FloatArray | None = None
+    ) -> None:
+        """Take what was worked out for several listeners at once (`recommender.tastes`).
+
+        Parameters
+        ----------
+        of_artists
+            (artists of the catalogue,) scores, 0 for those that the model does not know.
+        of_tracks
+            (tracks of the model,) scores.
+        """
+        if of_artists is not None:
+            self._of_artists = of_artists
+        if of_tracks is not None:
+            self._of_tracks = of_tracks
+
+    @cached_property
+    def _towards_tracks(self) -> Direction | None:
+        tracks = self._listened.tracks
+        return self._joined.model.tracks.direction(tracks, np.ones(len(tracks)))
+
     @cached_property
     def _of_tracks(self) -> FloatArray:
-        tracks = self._listened.tracks
-        return self._joined.model.tracks.scores(tracks, np.ones(len(tracks)))
+        """(tracks of the model,)."""
+        items, towards = self._joined.model.tracks.items, self._towards_tracks
+        return np.zeros(len(items.rarity)) if towards is None else towards.of(items)
 
     @cached_property
     def _favoured(self) -> FloatArray:
@@ -265,7 +296,14 @@ class Taste:
         return np.column_stack([reasons[reason] for reason in REASONS])
 
     def _by_track(self, known: Described) -> FloatArray:
-        score = _spread(self._of_tracks, known.model_track)
+        score = np.zeros(len(known.model_track))
+        at = np.flatnonzero(known.model_track >= 0)
+        items, rows = self._joined.model.tracks.items, known.model_track[at]
+        few = len(rows) * _FEW < len(items.rarity) and "_of_tracks" not in vars(self)
+        if few and self._towards_tracks is not None:
+            score[at] = self._towards_tracks.of(items.take(rows))
+        elif not few:
+            score[at] = self._of_tracks[rows]
         return np.log1p(np.maximum(0.0, score))
 
     def _near(self, known: Described) -> FloatArray:
@@ -308,12 +346,6 @@ class Taste:
     def worth(self, tracks: Tracks) -> FloatArray:
         """Return (n,) the same in [0, 1]."""
         return self.mix.unit(self.z(tracks))
-
-
-def _spread(scores: FloatArray, at: IndexArray) -> FloatArray:
-    if not len(scores):
-        return np.zeros(len(at))
-    return np.where(at >= 0, scores[at], 0.0)
 
 
 def _release(tracks: Tracks) -> IndexArray:

@@ -51,7 +51,7 @@ def _judge_artists(tastes: Sequence[Taste]) -> None:
     grain = joined.model.artists
     known: list[tuple[Taste, Direction]] = []
     for taste in tastes:
-        heard = taste._listened
+        heard = taste.listened
         towards = grain.direction(heard.artists, heard.plays)
         if towards is not None:
             known.append((taste, towards))
@@ -62,7 +62,7 @@ def _judge_artists(tastes: Sequence[Taste]) -> None:
     for (taste, _), scores in zip(known, found, strict=True):
         of_artists = np.zeros(len(joined.catalogue.artist_keys))
         of_artists[at] = scores
-        vars(taste)["_of_artists"] = of_artists
+        taste.take_over(of_artists=of_artists)
 
 
 def _judge_tracks(tastes: Sequence[Taste]) -> None:
@@ -71,7 +71,7 @@ def _judge_tracks(tastes: Sequence[Taste]) -> None:
     grain = tastes[0].joined.model.tracks
     known: list[tuple[Taste, Direction]] = []
     for taste in tastes:
-        tracks = taste._listened.tracks
+        tracks = taste.listened.tracks
         towards = grain.direction(tracks, np.ones(len(tracks)))
         if towards is not None:
             known.append((taste, towards))
@@ -79,4 +79,4 @@ def _judge_tracks(tastes: Sequence[Taste]) -> None:
         return
     found = scores_together([towards for _, towards in known], grain.items)
     for (taste, _), scores in zip(known, found, strict=True):
-        vars(taste)["_of_tracks"] = scores
+        taste.take_over(of_tracks=scores)
