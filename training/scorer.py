@@ -259,7 +259,7 @@ def fit_to(
     colisten_for = None
     if weighs_colisten:
         progress("fitting co-listening without the listeners that it judges")
-        colisten_for = cross_fitted(dataset, seed=seed)
+        colisten_for = cross_fitted(dataset, seed=seed, processes=processes)
     progress(f"fitting weights to {len(dataset.fit)} listeners")
     fit = fit_evidence(
         rows_to_fit(dataset, dataset.fit, now=now, colisten_for=colisten_for, processes=processes),
