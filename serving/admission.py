@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from serving.acting import ActingLog
 from serving.auth import USER_HEADER, Authenticator, Caller
-from serving.cache import AsyncEdgeCache
+from serving.edge_cache import AsyncEdgeCache
 from serving.headers import header
 from serving.metrics import LIMITED
 from serving.problems import ServiceProblem

@@ -28,7 +28,8 @@ from recommender.questionnaires import Assessment
 from serving.acting import ActingLog
 from serving.admission import Admission
 from serving.auth import Authenticator
-from serving.cache import AsyncEdgeCache, Cache
+from serving.cache import Cache
+from serving.edge_cache import AsyncEdgeCache
 from serving.feedback import FeedbackLog, Received, check
 from serving.history import History, HistorySource
 from serving.housekeeping import SECONDS, Housekeeping, give_memory_back

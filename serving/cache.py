@@ -8,16 +8,14 @@ that another release wrote and this one cannot read counts as absent.
 |---|---|---|---|
 | 0 | lists:{user} | per cache key the list with its reserves, and their revision | 24 h |
 | 0 | pools:{user} | per cache key the candidates and their components | 24 h |
-| 0 | limit:{user} | the calls of the last minute | 1 min |
+| 0 | calls:{user} | the times of the calls of the last minute | 1 min |
 | 0 | turn:{user} | who computes a list for the listener now | 5 s |
 | 3 | profile:{user} | what is known of the listener | 30 min |
 | 3 | q:{user} | the Q-table and the log's number that it holds | 24 h |
 | 3 | near:{user} | the tracks that Spotify recommends | 6 h |
 """
 
-import hashlib
 import logging
-import os
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -42,12 +40,9 @@ from serving.caches import (
     glob,
     memory_bytes,
 )
-from serving.connections import connect_cluster
 from serving.metrics import DEGRADED
-from serving.pipe import Pipe, Word
 
 LIST_SECONDS = RECOMMENDATIONS.seconds
-WINDOW_MS = 60_000
 _NOBODY: Any = None  # scripts here are run by the client of the moment
 
 log = logging.getLogger("bondhu.cache")
@@ -99,37 +94,9 @@ redis.call('HSET', KEYS[2], 'revision', ARGV[4])
 redis.call('EXPIRE', KEYS[2], ARGV[5])
 return 1
 """
-
-
-class EdgeScript(msgspec.Struct, frozen=True):
-    """A script of the event loop, by its text and the hash that Redis knows it by."""
-
-    text: str
-    sha: str
-
-    @classmethod
-    def of(cls, text: str) -> "EdgeScript":
-        """Return a script."""
-        return cls(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
-
-
-HIT, TURN, LEAVE = (
-    EdgeScript.of(files("serving").joinpath(name).read_text(encoding="utf-8"))
-    for name in ("hit.lua", "turn.lua", "leave.lua")
-)
 _READ, _KEEP = (
     files("serving").joinpath(name).read_text(encoding="utf-8") for name in ("read.lua", "keep.lua")
 )
-PEEK = EdgeScript.of("return redis.call('HGET', KEYS[1], ARGV[1])")
-
-
-class Lookup(msgspec.Struct, frozen=True):
-    """What one round trip says of a call."""
-
-    allowed: bool
-    remaining: int
-    reset_ms: int
-    value: bytes | None
 
 
 def reserves_of(field: str) -> str:
@@ -175,103 +142,6 @@ class Left(msgspec.Struct, frozen=True):
     packed: tuple[bytes, bytes] | None = None
     pool: bytes | None = None
     profile: KeptProfile | None = None
-
-
-class AsyncEdgeCache:
-    """Limit, list look-up and turns, on the event loop: one round trip per call.
-
-    Parameters
-    ----------
-    connections
-        To each node of a cluster; a single server gets one, which all calls share.
-    cluster
-        Whether Redis is a cluster.
-    """
-
-    def __init__(self, url: str, *, connections: int = 1, cluster: bool = False) -> None:
-        self._url, self._connections = url, connections
-        self._open(cluster=cluster)
-
-    def _open(self, *, cluster: bool) -> None:
-        self._pipe = None if cluster else Pipe(self._url)
-        self._cluster = connect_cluster(self._url, self._connections) if cluster else None
-
-    async def reopen(self, *, cluster: bool) -> None:
-        """Use another kind of client from now on."""
-        await self.close()
-        self._open(cluster=cluster)
-
-    async def look_up(self, user_id: str, *, limit: int, field: str) -> Lookup | None:
-        """Count the call and return the list at `field`, if any; None while Redis is away."""
-        try:
-            allowed, remaining, reset, value = await self._run(
-                HIT,
-                (tagged("limit", user_id), tagged("lists", user_id)),
-                (limit, WINDOW_MS, os.urandom(12), field),
-            )
-        except redis.RedisError:
-            DEGRADED.labels("redis").inc()
-            return None
-        return Lookup(bool(allowed), remaining, reset, value)
-
-    async def peek(self, user_id: str, field: str) -> bytes | None:
-        """Return the list at `field` without counting a call; None while Redis is away."""
-        try:
-            found = await self._run(PEEK, (tagged("lists", user_id),), (field,))
-        except redis.RedisError:
-            DEGRADED.labels("redis").inc()
-            return None
-        return found if isinstance(found, bytes) else None
-
-    async def take_turn(
-        self, user_id: str, token: bytes, *, field: str, milliseconds: int
-    ) -> tuple[bool, bytes | None]:
-        """Return whether the listener's turn is ours now, or else the list that another left.
-
-        Parameters
-        ----------
-        token
-            Names the taker: only who has it can give the turn back.
-        field
-            Of the list that would do as well; empty: none.
-
-        Raises
-        ------
-        redis.RedisError
-            Redis is away.
-        """
-        taken, value = await self._run(
-            TURN,
-            (tagged("turn", user_id), tagged("lists", user_id)),
-            (token, milliseconds, field),
-        )
-        return bool(taken), value
-
-    async def leave_turn(self, user_id: str, token: bytes) -> None:
-        """Give the turn back, unless it has passed to another."""
-        try:
-            await self._run(LEAVE, (tagged("turn", user_id),), (token,))
-        except redis.RedisError:  # it ends by itself
-            DEGRADED.labels("redis").inc()
-
-    async def _run(self, script: EdgeScript, keys: Sequence[str], args: Sequence[Word]) -> Any:
-        if self._cluster is not None:
-            return await self._cluster.eval(script.text, len(keys), *keys, *args)
-        assert self._pipe is not None  # noqa: S101 - one of the two is open
-        words = (len(keys), *keys, *args)
-        try:
-            return await self._pipe.execute("EVALSHA", script.sha, *words)
-        except redis.ResponseError as error:
-            if not str(error).startswith("NOSCRIPT"):
-                raise
-            return await self._pipe.execute("EVAL", script.text, *words)
-
-    async def close(self) -> None:
-        """Let the connections go."""
-        if self._pipe is not None:
-            self._pipe.close()
-        if self._cluster is not None:
-            await self._cluster.aclose()
 
 
 class Cache:

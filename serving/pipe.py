@@ -60,6 +60,29 @@ class Pipe(asyncio.Protocol):
             raise redis.ResponseError(str(answer))
         return answer
 
+    async def execute_all(self, *commands: tuple[Word, ...]) -> list[Any]:
+        """Send commands in one message; return the answer of each, or the error it was answered.
+
+        Raises
+        ------
+        redis.RedisError
+            Redis is away, or did not answer in time.
+        """
+        if self._transport is None:
+            await self._connect()
+        asked = [self._ask(words) for words in commands]
+        try:
+            await asked[-1]  # answers come in order: the others are there, too
+        finally:
+            for one in asked[:-1]:
+                if not one.cancel() and not one.cancelled():
+                    one.exception()  # told by the last
+        answers = [one.result() for one in asked]
+        return [
+            redis.ResponseError(str(one)) if isinstance(one, hiredis.ReplyError) else one
+            for one in answers
+        ]
+
     def _ask(self, words: tuple[Word, ...]) -> "asyncio.Future[Any]":
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()

@@ -1,13 +1,13 @@
 """The limit per listener while Redis is away: the same sliding window, in this process alone.
 
-With Redis the window is `hit.lua`, shared by all workers; without it each worker allows the limit
+With Redis the window is `limit.lua`, shared by all workers; without it each worker allows the limit
 by itself, which is looser and said so in a metric.
 """
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
 
-from serving.cache import WINDOW_MS, Lookup
+from serving.edge_cache import WINDOW_MS, Lookup
 
 LISTENERS_KEPT = 100_000
 

@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 import redis
 
 from features.redis_server import tagged
-from serving.cache import LEAVE, AsyncEdgeCache
+from serving.edge_cache import LEAVE, AsyncEdgeCache
 from serving.metrics import DEGRADED, TURNS
 
 TURN_MS = 5_000

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from features import doctor as facts
 from features.imports import InputError
+from features.redis_server import tagged
 from features.settings import Settings, read_settings
 from features.sources.ports import Access, Capability
 from pipelines.commands.output import console, result_console
@@ -119,7 +120,8 @@ def _limit(redis_url: str, user: str, limit: int) -> str:
     try:
         with redis.Redis.from_url(redis_url, db=0, socket_timeout=2) as client:
             since = (time.time() - WINDOW_SECONDS) * 1000
-            used = int(client.zcount(f"limit:{{{user}}}", since, "+inf"))
+            times: list[bytes] = client.lrange(tagged("calls", user), 0, -1)
+            used = sum(float(one) > since for one in times)
     except redis.RedisError as error:
         return f"not known: Redis is away ({error})"
     return f"{used} of {limit} calls in the last minute"

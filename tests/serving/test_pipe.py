@@ -12,7 +12,7 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
 from pipelines.servers.redis import _program
-from serving.cache import AsyncEdgeCache
+from serving.edge_cache import WINDOW_MS, AsyncEdgeCache
 from serving.pipe import Pipe
 
 pytestmark = pytest.mark.anyio
@@ -49,6 +49,25 @@ async def test_who_leaves_takes_nobody_s_answer(redis_url: str) -> None:
     pipe.close()
 
 
+async def test_several_in_one_message_are_answered_one_by_one(redis_url: str) -> None:
+    pipe = Pipe(redis_url)
+    answers = await pipe.execute_all(("ECHO", "one"), ("NONSENSE",), ("ECHO", "three"))
+    assert answers[::2] == [b"one", b"three"]
+    assert isinstance(answers[1], redis.ResponseError)
+    leaving = asyncio.create_task(pipe.execute_all(("ECHO", "a"), ("ECHO", "b")))
+    staying = asyncio.create_task(pipe.execute_all(("ECHO", "c"), ("ECHO", "d")))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    assert await staying == [b"c", b"d"]
+    lost = asyncio.create_task(pipe.execute_all(("BLPOP", "nothing", 1), ("PING",)))
+    await asyncio.sleep(0.05)
+    with redis.Redis.from_url(redis_url) as direct:
+        direct.client_kill_filter(_type="normal", skipme=True)
+    with pytest.raises(redis.ConnectionError):
+        await lost
+    pipe.close()
+
+
 async def test_a_lost_connection_is_opened_again(redis_url: str) -> None:
     pipe = Pipe(redis_url)
     await pipe.execute("PING")
@@ -61,9 +80,10 @@ async def test_a_lost_connection_is_opened_again(redis_url: str) -> None:
 
 async def test_scripts_that_redis_forgot_are_told_again(redis_url: str) -> None:
     edge = AsyncEdgeCache(redis_url)
-    for _ in range(2):
-        found = await edge.look_up("ada", limit=5, field="x")
+    for left, field in ((4, "x"), (3, "x"), (2, ""), (1, "x")):
+        found = await edge.look_up("ada", limit=5, field=field)
         assert found is not None
+        assert found.remaining == left
         with redis.Redis.from_url(redis_url) as direct:
             direct.script_flush()
     await edge.close()
@@ -122,3 +142,27 @@ async def test_passwords_and_databases(locked: int) -> None:
     with pytest.raises(redis.ConnectionError, match="refuses us"):
         await wrong.execute("PING")
     wrong.close()
+
+
+async def test_the_window_slides_and_a_refused_call_takes_no_place(redis_url: str) -> None:
+    edge = AsyncEdgeCache(redis_url)
+    with redis.Redis.from_url(redis_url) as direct:
+        direct.hset("lists:{ada}", "x", b"a list")
+        said = [await edge.look_up("ada", limit=3, field="x") for _ in range(5)]
+        found = [(one.allowed, one.remaining, one.value) for one in said if one is not None]
+        allowed = [(True, left, b"a list") for left in (2, 1, 0)]
+        assert found == [*allowed, (False, 0, None), (False, 0, None)]
+        resets = [one.reset_ms for one in said if one is not None]
+        assert resets[:2] == [0, 0]
+        assert all(59_000 < ms <= WINDOW_MS for ms in resets[2:])
+        times = [int(one) for one in direct.lrange("calls:{ada}", 0, -1)]
+        assert len(times) == 3
+        assert times == sorted(times)
+        assert 0 < direct.pttl("calls:{ada}") <= WINDOW_MS
+        # A minute later, as far as the first two are concerned.
+        direct.lset("calls:{ada}", 0, times[0] - WINDOW_MS - 1)
+        direct.lset("calls:{ada}", 1, times[1] - WINDOW_MS - 1)
+        again = [await edge.look_up("ada", limit=3, field="") for _ in range(3)]
+        assert [one.allowed for one in again if one is not None] == [True, True, False]
+        assert [int(one) for one in direct.lrange("calls:{ada}", 0, 0)] == times[2:]
+    await edge.close()

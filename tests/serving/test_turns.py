@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from serving_world import opened
 
 from features.settings import Settings
-from serving.cache import AsyncEdgeCache
+from serving.edge_cache import AsyncEdgeCache
 from serving.turns import Turns
 
 pytestmark = pytest.mark.anyio
