@@ -66,7 +66,7 @@ def serving(
             **environment,
             "BENTOML_DO_NOT_TRACK": "True",
             # Each thread would have a heap of its own, and keep what it once needed.
-            "MALLOC_ARENA_MAX": environment.get("MALLOC_ARENA_MAX", "2"),
+            "MALLOC_ARENA_MAX": environment.get("MALLOC_ARENA_MAX", "1"),
             "BENTOML_CONFIG_OPTIONS": f"services.bondhu.workers={workers}",
         },
         start_new_session=True,  # one group to stop, and no Ctrl-C before we say so

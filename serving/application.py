@@ -6,7 +6,6 @@ import logging
 import math
 import os
 import signal
-import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -211,9 +210,6 @@ class Application:
         gc.freeze()
         gc.set_threshold(2_000, 25, 1_000)
         give_memory_back()
-        # A computation must not keep the loop from a cached answer: it gives way at once whenever
-        # the loop wants to go on, several times for each answer. The kernel adds some 50 us.
-        sys.setswitchinterval(0.000_02)
         self._refresher = asyncio.create_task(self._refresh_forever())
         self._refresher.add_done_callback(self._ended)
 

@@ -37,7 +37,7 @@ def started(
     process = subprocess.Popen(
         command,
         cwd=ROOT,
-        env=os.environ | environment | {"BENTOML_DO_NOT_TRACK": "True", "MALLOC_ARENA_MAX": "2"},
+        env=os.environ | environment | {"BENTOML_DO_NOT_TRACK": "True", "MALLOC_ARENA_MAX": "1"},
         start_new_session=True,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
