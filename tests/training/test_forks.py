@@ -50,7 +50,7 @@ def test_a_process_that_is_killed_is_said_in_one_line() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return item
 
-    with pytest.raises(TrainingError, match="a process of this training run was lost"):
+    with pytest.raises(TrainingError, match="a process that did part of the work was lost"):
         list(forked(work, [0, 1, 2], processes=2))
     assert not multiprocessing.active_children()
 

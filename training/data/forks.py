@@ -67,8 +67,8 @@ def forked(
             yield from executor.map(_do, items)
         except BrokenProcessPool as error:
             raise TrainingError(
-                "a process of this training run was lost, most often for want of memory: look at"
-                " why it ended, and train again"
+                "a process that did part of the work was lost, most often for want of memory: look"
+                " at why it ended, and start again"
             ) from error
 
 
