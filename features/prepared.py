@@ -11,7 +11,7 @@ from typing import Any
 from weakref import WeakSet
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 _PARAMETER = re.compile(r"(?<!:):(\w+)")
 _PLACE = re.compile(r"%\((\w+)\)s")
@@ -132,6 +132,8 @@ def _send(
         return connection.exec_driver_sql(message, values)
     except DBAPIError as error:
         if getattr(error.orig, "pgcode", None) not in _LOST:
+            if fresh and isinstance(error, OperationalError):
+                connection.invalidate(error)  # nobody can tell what it knows now
             raise
         _unprepared.add(pool)
         raise PlansLostError from error

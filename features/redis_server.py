@@ -4,9 +4,12 @@ On a cluster there is database 0 only, so that the prefixes of keys alone keep t
 keys of one listener share a hash tag and with it a node: a script may touch several of them.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import redis
+from redis.exceptions import RedisClusterException
 
 PATIENCE_SECONDS = 0.5
 """For a free connection, for connecting and for an answer; longer than that Redis is away."""
@@ -38,6 +41,40 @@ def ask_whether_cluster(url: str) -> bool | None:
         return None
 
 
+@contextmanager
+def as_redis_error() -> Iterator[None]:
+    """Let a cluster that is away say so as a single server does: its own word is no RedisError."""
+    try:
+        yield
+    except RedisClusterException as error:
+        raise redis.ConnectionError(str(error)) from None
+
+
+class Cluster(redis.RedisCluster):
+    """A client of a cluster; whatever is away is a `redis.RedisError`."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        with as_redis_error():
+            super().__init__(*args, **named)
+
+    def execute_command(self, *args: Any, **named: Any) -> Any:
+        """Send a command to the node that has its key."""
+        with as_redis_error():
+            return super().execute_command(*args, **named)  # type: ignore[no-untyped-call]
+
+    def pipeline(self, *args: Any, **named: Any) -> Any:
+        """Return a pipeline, whose commands each go to the node that has their key."""
+        pipeline: Any = super().pipeline(*args, **named)  # type: ignore[no-untyped-call]
+        execute = pipeline.execute
+
+        def executed(*args: Any, **named: Any) -> Any:
+            with as_redis_error():
+                return execute(*args, **named)
+
+        pipeline.execute = executed
+        return pipeline
+
+
 def connect(url: str, db: int, *, connections: int, cluster: bool) -> redis.Redis:
     """Return a client for threads; it opens up to `connections` connections, when needed."""
     patience = {
@@ -46,7 +83,7 @@ def connect(url: str, db: int, *, connections: int, cluster: bool) -> redis.Redi
     }
     if cluster:
         # The same commands, each sent to the node that has its key.
-        found: Any = redis.RedisCluster.from_url(url, max_connections=connections, **patience)
+        found: Any = Cluster.from_url(url, max_connections=connections, **patience)
         client: redis.Redis = found
         return client
     pool = redis.BlockingConnectionPool.from_url(

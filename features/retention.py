@@ -17,7 +17,8 @@ SAMPLE_DAYS = 30
 """How long sampled components stay: a comparison looks at the last days only."""
 
 _LISTS = sa.text("SELECT clean_expired_recommendations()")
-# A night names its lists by date and listener (ids of version 5); a call's id is drawn (version 4).
+# Lists made ahead of a call, by a night or before a swap, have ids of version 5; those that a call
+# was made for have ids of version 4.
 _NEVER_SHOWN = sa.text(
     """
     DELETE FROM music_recommendations m USING recommendations_cache c

@@ -29,26 +29,27 @@ class WorkersError(Exception):
     """Parts cannot be done where the setting says; the message says why and what to do."""
 
 
+def are_elsewhere(settings: Settings) -> bool:
+    """Return whether BONDHU_DASK is the address of a scheduler."""
+    return bool(settings.bondhu_dask) and not str(settings.bondhu_dask).isdigit()
+
+
 @contextmanager
-def open_workers(
-    settings: Settings, *, here: Spread = one_at_a_time, processes: int = 0
-) -> Iterator[Spread]:
+def open_workers(settings: Settings, *, here: Spread = one_at_a_time) -> Iterator[Spread]:
     """Lend what does work in parts, as BONDHU_DASK says.
 
     Parameters
     ----------
     here
         What does it where the setting is empty.
-    processes
-        How many do it then beside this one; 0: none, `here` does.
 
     Raises
     ------
     WorkersError
         No scheduler answers at the address.
     """
-    asked = settings.bondhu_dask or (str(processes) if processes else None)
-    if asked is None:
+    asked = settings.bondhu_dask
+    if not asked:
         yield here
         return
     with _local(int(asked), settings) if asked.isdigit() else _remote(asked) as client:

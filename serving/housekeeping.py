@@ -6,6 +6,7 @@ new champion or challenger is loaded, checked and warmed, and then one reference
 
 import ctypes
 import logging
+import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -46,6 +47,7 @@ class Housekeeping:
     def __init__(self, application: "Application") -> None:
         self._app = application
         self._rounds = 0
+        self._telling = threading.Lock()
         self._look_back_to: datetime | None = application.now() - timedelta(seconds=LIST_SECONDS)
 
     @property
@@ -59,7 +61,14 @@ class Housekeeping:
             self._with_postgres(self._swap)
 
     def tell(self) -> bool:
-        """Tell what waits; return whether Postgres was there."""
+        """Tell what waits; return whether Postgres was there.
+
+        One at a time: a worker may end while it warms lists.
+        """
+        with self._telling:
+            return self._tell()
+
+    def _tell(self) -> bool:
         self._app.tell_metrics()
         is_there = self._with_postgres(self._tell_postgres)
         self._app.ask_redis()

@@ -71,6 +71,7 @@ class Recommender:
         *,
         arm: str | None = None,
         shadow: Served | None = None,
+        recommendation_id: UUID | None = None,
     ) -> tuple[PackedList, CacheResult]:
         """Return a list for a listener, new or from the second-level cache.
 
@@ -80,6 +81,8 @@ class Recommender:
             The side of an experiment that `served` is; None: there is none.
         shadow
             Versions that rank the same candidates unseen.
+        recommendation_id
+            Of a list that is made ahead of a call; None: it is for a call, and is given one.
 
         Raises
         ------
@@ -117,7 +120,7 @@ class Recommender:
                     served,
                     request,
                     settings=self._settings,
-                    recommendation_id=self._new_id(),
+                    recommendation_id=recommendation_id or self._new_id(),
                     now=now,
                     revision=revision,
                 )
@@ -135,7 +138,7 @@ class Recommender:
         )
         if not by_caller and shadow is not None:
             self._shadows.offer(Unseen(shadow, profile, listener, pool, request, computed))
-        if cached == "miss":
+        if cached == "miss" and recommendation_id is None:  # samples are of calls
             self._samples.offer(computed, served.catalogue.build_id)
             log.info(GENERATED_CANDIDATES, len(pool.rows), user_id)
         return packed, cached

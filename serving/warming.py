@@ -7,16 +7,17 @@ compute, made by the same code, and that call is a hit.
 """
 
 import logging
+import os
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from uuid import UUID
 
 import msgspec
 import redis
 import sqlalchemy as sa
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import SQLAlchemyError
 
 from features.redis_server import tagged
 from features.users import standing
@@ -122,9 +123,12 @@ class Warming:
                 break
             try:
                 is_new = user_id in self._asked and self._computed(user_id, request, lineup, before)
-            except (redis.RedisError, OperationalError, PoolTimeoutError) as error:
+            except (redis.RedisError, SQLAlchemyError) as error:
                 log.warning("No more lists before the swap: %s", type(error).__name__)
                 break
+            except (ValueError, ArithmeticError, LookupError):  # their next call will say as much
+                log.exception("A list could not be computed before the swap")
+                continue
             if is_new:
                 made += 1
                 WARMED.inc()
@@ -174,6 +178,9 @@ class Warming:
                     served,
                     arm=arm,
                     shadow=lineup.unseen_by(user_id),
+                    # Version 5, as a night's lists have: what is never shown is no impression
+                    # (`features.retention`).
+                    recommendation_id=UUID(bytes=os.urandom(16), version=5),
                 )
             except RecommenderError:  # a genre that the new catalogue does not have
                 return False

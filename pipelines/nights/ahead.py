@@ -4,6 +4,7 @@ MLflow and what it stands on take seconds to import, its first tables as long ag
 workers as well: one core does that beside the feature build, which keeps the other one busy.
 """
 
+import logging
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
@@ -11,10 +12,13 @@ from importlib import import_module
 
 from features.spreading import Spread
 from pipelines.environment import Environment
-from pipelines.workers import open_workers
+from pipelines.workers import are_elsewhere, open_workers
 
 RUNS = ("training.qtables", "training.audio_estimator", "training.colisten_run", "training.scorer")
 """What steps import, with scipy, scikit-learn and what draws figures."""
+
+
+log = logging.getLogger("bondhu.nightly")
 
 
 class Ahead:
@@ -42,13 +46,7 @@ class Ahead:
         wait(self._begun)
 
     def spread(self, here: Spread) -> Spread:
-        """Return what does work in parts: Dask's workers as BONDHU_DASK says, else `here`.
-
-        Raises
-        ------
-        WorkersError
-            No scheduler answers at the address.
-        """
+        """Return what does work in parts: Dask's workers on this machine, if it is to have any."""
         self.wait()
         if self._spread is None:
             self._thread.submit(self._open_workers).result()
@@ -56,12 +54,14 @@ class Ahead:
 
     def close(self) -> None:
         """End what was begun."""
-        self._thread.submit(self._stack.close).result()
+        error = self._thread.submit(self._stack.close).exception()
         self._thread.shutdown()
+        if error is not None:  # the night's work is done, and has yet to be written down
+            log.warning("Workers did not end in order: %s", type(error).__name__)
 
     def _open_workers(self) -> None:
         settings = self._environment.settings
-        if settings.bondhu_dask is not None:
+        if settings.bondhu_dask and not are_elsewhere(settings):
             self._spread = self._stack.enter_context(open_workers(settings))
 
     @staticmethod

@@ -13,7 +13,7 @@ from features.spreading import Spread
 from pipelines.environment import Environment
 from pipelines.nights.ahead import Ahead
 from pipelines.nights.lock import Lock
-from pipelines.workers import open_workers
+from pipelines.workers import are_elsewhere, open_workers
 
 if TYPE_CHECKING:
     from training.registry import Registry
@@ -66,11 +66,15 @@ class Night:
     @contextmanager
     def spreading(self, here: Spread) -> Iterator[Spread]:
         """Lend what does work in parts: the night's workers where it has any, else `here`."""
-        if self.ahead is not None:
+        settings = self.environment.settings
+        if self.ahead is not None and not are_elsewhere(settings):
             yield self.ahead.spread(here)
-        else:
-            with open_workers(self.environment.settings, here=here) as spread:
-                yield spread
+            return
+        if self.ahead is not None:
+            self.ahead.wait()  # no import goes on beside a step's own
+        # A scheduler elsewhere may be another by now: each step asks for it anew.
+        with open_workers(settings, here=here) as spread:
+            yield spread
 
     def outcome(self, step: str) -> Outcome:
         """Return what a step of this night came to; empty where it was not done."""

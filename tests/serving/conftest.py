@@ -4,6 +4,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -44,11 +45,17 @@ def settings(world: sa.Engine, database_url: str, redis_url: str, tmp_path: Path
 @pytest.fixture(scope="session")
 def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A cluster of one node that has every slot."""
+    with cluster_in(tmp_path_factory.mktemp("cluster")) as (url, _):
+        yield url
+
+
+@contextmanager
+def cluster_in(folder: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    """Run such a cluster for the length of a block."""
     with socket.socket() as one, socket.socket() as two:
         one.bind(("127.0.0.1", 0))
         two.bind(("127.0.0.1", 0))
         port, bus = one.getsockname()[1], two.getsockname()[1]
-    folder = tmp_path_factory.mktemp("cluster")
     command = [str(_program()), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
     command += ["--cluster-enabled", "yes", "--cluster-port", str(bus), "--save", ""]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
@@ -57,10 +64,19 @@ def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
             while client.cluster("info")["cluster_state"] != "ok":
                 time.sleep(0.02)
-        yield f"redis://127.0.0.1:{port}"
+        yield f"redis://127.0.0.1:{port}", process
     finally:
         process.terminate()
         process.wait()
+
+
+@pytest.fixture
+def mortal_cluster(tmp_path: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    """A cluster of one node, and the process that is that node."""
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    with cluster_in(folder) as found:
+        yield found
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The four caches: databases, times to live, counts, SCAN; on one server or on a cluster."""
 
+import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -232,6 +233,24 @@ async def test_a_cluster_that_was_away_at_the_start(
         await app.in_thread(app._house_keep)
         answer = await client.recommend(user="bob")
     assert "redis_down" not in answer["metadata"]["degraded"]
+
+
+async def test_a_cluster_that_goes_away_costs_the_caches_and_nothing_else(
+    settings: Settings, mortal_cluster: tuple[str, "subprocess.Popen[bytes]"]
+) -> None:
+    url, node = mortal_cluster
+    async with opened(settings.model_copy(update={"redis_url": url})) as client:
+        assert "redis_down" not in (await client.recommend())["metadata"]["degraded"]
+        node.kill()
+        node.wait()
+        app = client.application
+        assert app.cache.answers() is False
+        answer = await client.post("/v1/recommend", user="ada")
+        assert answer.status_code == 200
+        assert "redis_down" in answer.json()["metadata"]["degraded"]
+        await client.say("track-250", "like")
+        assert app.may_hold_outdated_lists
+        await app.in_thread(app._house_keep)
 
 
 def test_spotify_s_answers_on_a_cluster(redis_cluster: str) -> None:

@@ -259,3 +259,25 @@ async def test_warming_rests_while_callers_wait(
         await swapped(client)
         assert client.application.served.models == {"scorer": 2}
     assert next(answers, None) is None  # it asked until nobody waited
+
+
+async def test_what_nobody_was_shown_yet_is_named_as_a_night_names_it(
+    settings: Settings, world: sa.Engine, tmp_path: Path
+) -> None:
+    async with opened(settings) as client:
+        await client.recommend()
+        register(world, tmp_path, 2, POPULAR)
+        await swapped(client)
+        await client.recommend()
+    with world.connect() as connection:
+        lists = connection.execute(
+            sa.text(
+                "SELECT recommendation_id, servings, (metadata_json -> 'models' ->> 'scorer')::int"
+                " FROM recommendations_cache ORDER BY 3"
+            )
+        ).all()
+    # Retention takes the impressions of version 5 back where their list was never served.
+    assert [(name.version, number, servings) for name, servings, number in lists] == [
+        (4, 1, 1),
+        (5, 2, 2),
+    ]

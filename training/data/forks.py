@@ -40,8 +40,8 @@ def forked(
     Parameters
     ----------
     processes
-        None: one per core, `PROCESSES` at most. 1: no process is forked, the work is done here;
-        that also holds where forking is not safe (other systems than Linux).
+        None: one per core, `PROCESSES` at most, and none but this where forking is not safe (other
+        systems than Linux). 1: no process is forked, the work is done here.
 
     Raises
     ------
@@ -70,6 +70,10 @@ def forked(
                 "a process that did part of the work was lost, most often for want of memory: look"
                 " at why it ended, and start again"
             ) from error
+        except (KeyboardInterrupt, SystemExit):
+            for process in list(executor._processes.values()):
+                process.terminate()  # nobody waits for what they do
+            raise
 
 
 def blocks(size: int, most: int) -> list[range]:
@@ -94,6 +98,8 @@ _work: list[Callable[[Any], Any]] = []
 
 
 def _begin(work: Callable[[Any], Any]) -> None:
+    # A terminal's progress display stands in for these, with a lock that a thread may have held.
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
     gc.freeze()  # a collection would write into every page that is shared
     threadpool_limits(limits=1)  # sums in another order would differ in their last bits
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started it says when it ends

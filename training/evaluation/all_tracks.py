@@ -122,6 +122,7 @@ def colisten_bounds(taste: Taste, tracks: Tracks) -> tuple[FloatArray, FloatArra
     mix = taste.mix
     cheap = np.array([0.0 if reason in ("near", "release") else 1.0 for reason in REASONS])
     rest = copy(taste)
+    rest._of_canonical = None  # what was kept holds nearness and release already
     rest.mix = replace(mix, weights=mix.weights * cheap)
     z = rest.z(tracks)
     near, release = (float(mix.weights[REASONS.index(reason)]) for reason in ("near", "release"))
