@@ -232,14 +232,11 @@ class Cache:
             DEGRADED.labels("redis_value").inc()
             return None
 
-    def store_list(
-        self, user_id: str, field: str, value: tuple[bytes, bytes], revision: int
-    ) -> None:
-        """Keep a list and its reserves, unless the listener was revised since `revision`."""
-        self.store_lists([(user_id, field, value, revision)])
-
     def store_lists(self, lists: Iterable[tuple[str, str, tuple[bytes, bytes], int]]) -> None:
-        """Keep lists as `store_list` does: (listener, field, value, revision) each."""
+        """Keep lists with their reserves: (listener, field, value, revision) each.
+
+        Of a listener who was revised since `revision`, none is kept.
+        """
         self._run_all(
             self._store,
             RECOMMENDATIONS.db,

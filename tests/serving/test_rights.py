@@ -172,8 +172,8 @@ async def test_what_was_under_way_is_swept_up(settings: Settings) -> None:
     async with opened(settings) as client:
         await client.recommend(user=WHO)
         await client.post("/v1/me/delete", user=WHO)
-        client.application.cache.store_list(
-            WHO, "late", (b"a list", b""), 0
+        client.application.cache.store_lists(
+            [(WHO, "late", (b"a list", b""), 0)]
         )  # a call that came late
         assert found_in_redis(str(settings.redis_url))
         for _ in range(100):
