@@ -1,8 +1,11 @@
 """The contract's tables, columns, indexes and functions, read back from the catalogs."""
 
+from threading import Timer
+
 import pytest
 import sqlalchemy as sa
 
+from features.database import DatabaseUnavailableError
 from features.migrations import migrate
 
 COLUMNS = {
@@ -108,6 +111,28 @@ def test_down_leaves_nothing_and_up_works_again(engine: sa.Engine) -> None:
     assert objects() == (0, 0)
     migrate(engine)
     assert objects() == before
+
+
+def test_a_table_in_use_is_not_waited_for_long_and_the_next_attempt_succeeds(
+    engine: sa.Engine,
+) -> None:
+    def revision() -> object:
+        with engine.connect() as connection:
+            return connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+
+    before = revision()
+    with engine.connect() as reader:  # as a dump does: it holds what it reads until its end
+        reader.execute(sa.text("SELECT FROM recommendations_cache LIMIT 1"))
+        with pytest.raises(DatabaseUnavailableError, match=r"2 attempts of 0\.1 s: end them"):
+            migrate(engine, "base", lock_seconds=0.1, attempts=2)
+        assert revision() == before  # and not a table is gone, nor any caller kept waiting:
+        with engine.begin() as caller:
+            caller.execute(sa.text("SET LOCAL lock_timeout = '1s'"))
+            caller.execute(sa.text("UPDATE recommendations_cache SET is_valid = is_valid"))
+        Timer(0.3, reader.rollback).start()
+        migrate(engine, "base", lock_seconds=0.1, attempts=3)
+    migrate(engine)
+    assert revision() == before
 
 
 def test_stored_lists_are_compressed_by_lz4_where_the_server_has_it(engine: sa.Engine) -> None:
