@@ -49,9 +49,14 @@ def name_of(statement: str) -> str:
     'insert shown'
     >>> name_of("EXECUTE look_before(%(user_id)s)")
     'execute look_before'
+
+    Of several in one message, the last is what the message is for.
+
+    >>> name_of("EXECUTE ensure_user(%(user_id_0)s); EXECUTE store_list(%(user_id_1)s)")
+    'execute store_list'
     """
-    if prepared := _EXECUTE.search(statement):
-        return f"execute {prepared[1]}"
+    if prepared := _EXECUTE.findall(statement):
+        return f"execute {prepared[-1]}"
     text = re.sub(r"--[^\n]*", " ", statement)
     own = {name.lower() for name in _CTE.findall(text)}
     tables = [name.lower() for name in _TABLE.findall(text) if name.lower() not in own]

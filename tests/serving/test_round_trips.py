@@ -64,7 +64,7 @@ async def test_round_trips_of_a_computed_list(settings: Settings) -> None:
             assert scripts(direct) == EDGE + 2
             sent.clear()
             first = await client.recommend(user="carol")
-            assert sent == ["execute look_for_list", "execute ensure_user"]  # with the list
+            assert sent == ["execute look_for_list", "execute store_list"]  # with the listener
             assert scripts(direct) == EDGE + 2
             direct.flushall()
             scripts(direct)
