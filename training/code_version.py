@@ -13,15 +13,16 @@ def code_version(folder: Path) -> str:
     """Return the commit checked out at a folder, and a hash of how its files differ from it.
 
     `COMMIT`, or `COMMIT-dirty-HASH` where files that git knows were changed: two trees with other
-    changes are other code. `unknown` where git is missing, or the folder is no checkout with a
-    commit.
+    changes are other code. Where git is missing, or the folder is no checkout with a commit, what a
+    file `COMMIT` beside the folder says, as in a container's image; else `unknown`.
     """
+    written = folder.parent / "COMMIT"
     git = shutil.which("git")
     if git is None:
-        return UNKNOWN
+        return _written(written)
     commit = _said(git, folder, "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty")
     if commit is None:
-        return UNKNOWN
+        return _written(written)
     name = commit.decode().strip()
     if not name.endswith(DIRTY):
         return name
@@ -38,6 +39,13 @@ def commit_of(version: str) -> str:
     ('1b63ff3', '1b63ff3')
     """
     return version.partition(DIRTY)[0]
+
+
+def _written(file: Path) -> str:
+    try:
+        return file.read_text(encoding="ascii").strip() or UNKNOWN
+    except FileNotFoundError:
+        return UNKNOWN
 
 
 def _said(git: str, folder: Path, *words: str) -> bytes | None:

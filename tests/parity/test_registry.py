@@ -8,16 +8,26 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
+import yaml
 
 from features.database import mlflow_uri
+from features.settings import ROOT
 from recommender.errors import ModelFormatError
 from recommender.scoring import PRIOR, Scorer
 from serving.model_registry import champion_version, load_champion, open_registry
 from training.registry import Registry
 from training.scorer_flavour import KIND
+
+
+def deployed_hosts() -> str:
+    """Return the option that lets deploy/compose.yaml's workers call it by its name."""
+    compose = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())
+    (found,) = (o for o in compose["services"]["mlflow"]["command"] if "allowed-hosts" in o)
+    return str(found)
 
 
 @pytest.fixture
@@ -30,6 +40,7 @@ def tracking_server(tmp_path: Path) -> Iterator[str]:
     command += ["--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{tmp_path}/mlflow.db"]
     command += ["--artifacts-destination", str(tmp_path / "artifacts")]
+    command += [f"{deployed_hosts()},127.0.0.1:{port}"]
     process = subprocess.Popen(
         command,
         cwd=tmp_path,
@@ -76,6 +87,12 @@ def test_by_sql(database_url: str, mlflow_tables: None, tmp_path: Path) -> None:
 def test_through_a_tracking_server(tracking_server: str, tmp_path: Path) -> None:
     assert_same(tracking_server, tmp_path / "unused")
     assert not (tmp_path / "unused").exists()
+    compose = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())
+    named = compose["services"]["bondhu-1"]["environment"]["MLFLOW_TRACKING_URI"]
+    question = f"{tracking_server}/api/2.0/mlflow/registered-models/alias"
+    asked = {"name": "scorer", "alias": "champion"}
+    for host, code in ((urlsplit(named).netloc, 200), ("elsewhere:5000", 403)):
+        assert httpx.get(question, params=asked, headers={"Host": host}).status_code == code
 
 
 def test_a_changed_artifact_is_refused(

@@ -11,6 +11,19 @@ def git(folder: Path, *words: str) -> None:
     subprocess.run(["git", "-C", str(folder), *author, *words], check=True, capture_output=True)  # noqa: S607
 
 
+def test_an_image_without_git_says_what_it_was_built_from(tmp_path: Path) -> None:
+    folder = tmp_path / "training"
+    folder.mkdir()
+    (tmp_path / "COMMIT").write_text("0a1b2c\n")
+    assert code_version(folder) == "0a1b2c"
+    git(folder, "init")
+    assert code_version(folder) == "0a1b2c"  # no commit yet
+    (folder / "fit.py").write_text("rate = 0.1\n")
+    git(folder, "add", "fit.py")
+    git(folder, "commit", "-m", "a fit")
+    assert len(code_version(folder)) == 40  # git knows better
+
+
 def test_two_dirty_trees_are_not_the_same_code(tmp_path: Path) -> None:
     assert code_version(tmp_path) == UNKNOWN
     git(tmp_path, "init")
