@@ -16,11 +16,11 @@ from features.imports import ALREADY_STORED, InputError, Report, merge, record
 from features.music_agent import Collected, collect_data
 from features.sources import listens, postponed, spotify_grants
 from features.sources.errors import NeedsReauthError, NotConfiguredError
-from features.sources.ports import SourceTrack
 from features.sources.spotify import HISTORY_AFTER, SOURCE
 from features.sources.spotify_access import SpotifyAccess
 from features.sources.spotify_export import refuse_invented_world
 from features.sources.spotify_transport import Patience
+from features.sources.terms import SourceTrack
 from features.users import ensure_user, lock, revise
 from recommender.audio import FEATURES
 

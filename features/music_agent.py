@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 
 from features.sources.errors import NeedsReauthError, SourceError, SourceLimitedError
-from features.sources.ports import AudioValues, History, SourceTrack
+from features.sources.terms import AudioValues, History, SourceTrack
 
 SEEDS = 5
 

@@ -1,6 +1,6 @@
 """Settings: every environment variable that Bondhu reads, read once and validated.
 
-Nothing else in the project looks at the environment.
+Elsewhere the environment is only handed on, to the processes that a command starts.
 """
 
 from pathlib import Path
@@ -11,6 +11,8 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parent.parent
+REDIS_SHARES = 6
+"""A worker's: two for its edge, and one for each of the four databases of computations."""
 
 
 class SettingsError(Exception):
@@ -25,7 +27,7 @@ class Settings(BaseSettings):
     database_url: str | None = None
     redis_url: Annotated[str, Field(pattern="^(redis|rediss|unix)://")] | None = None
     mlflow_tracking_uri: str | None = None
-    redis_max_connections: Annotated[int, Field(ge=4, le=10_000)] = 100
+    redis_max_connections: Annotated[int, Field(ge=REDIS_SHARES, le=10_000)] = 100
 
     user_rate_limit: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     bondhu_jwt_secret: SecretStr | None = None
@@ -84,6 +86,27 @@ class Settings(BaseSettings):
     def home(self) -> Path:
         """BONDHU_HOME as an absolute path."""
         return self.bondhu_home.expanduser().absolute()
+
+    def redis_share(self, workers: int) -> int:
+        """Return how many connections to a database of Redis each worker of a service may open.
+
+        Raises
+        ------
+        SettingsError
+            REDIS_MAX_CONNECTIONS is too little for so many workers.
+
+        Examples
+        --------
+        >>> Settings(redis_max_connections=100).redis_share(4)
+        4
+        """
+        share = self.redis_max_connections // (REDIS_SHARES * workers)
+        if share == 0:
+            raise SettingsError(
+                f"REDIS_MAX_CONNECTIONS is {self.redis_max_connections}, too little for {workers}"
+                f" workers: each needs {REDIS_SHARES}"
+            )
+        return share
 
 
 def read_settings() -> Settings:

@@ -72,8 +72,6 @@ def slug(category: str) -> str:
 CATEGORY_SLUGS: tuple[str, ...] = tuple(slug(name) for name in CATEGORIES)
 """In the order of `CATEGORIES`: a category's code is its place here."""
 
-CATEGORY_NAMES: dict[str, str] = {slug(name): name for name in CATEGORIES}
-
 
 @lru_cache(maxsize=65_536)
 def category_of(genre: str) -> str | None:

@@ -98,13 +98,7 @@ class Application:
     ) -> None:
         if settings.database_url is None or settings.redis_url is None:
             raise ValueError("a worker needs DATABASE_URL and REDIS_URL: use 'bondhu serve'")
-        # Six shares a worker: two for the edge, and one for each database of computations.
-        connections = settings.redis_max_connections // (6 * workers)
-        if connections == 0:
-            raise ValueError(
-                f"REDIS_MAX_CONNECTIONS {settings.redis_max_connections} is too little for"
-                f" {workers} workers: each needs 6"
-            )
+        connections = settings.redis_share(workers)
         self.settings = settings
         self.now = now
         self.engine = connect(

@@ -48,21 +48,12 @@ _NOBODY: Any = None  # scripts here are run by the client of the moment
 log = logging.getLogger("bondhu.cache")
 
 T = TypeVar("T")
-Call = tuple[str, list[bytes | str | int]]
-"""A key, and the arguments of a script."""
+Call = tuple[list[str], list[bytes | str | int]]
+"""The keys and the arguments of a script."""
 
 FIELDS = 16
 """Lists or pools of one listener kept at a time: genres, contexts, versions."""
 
-# Keeps a list only if the listener was not revised since it was computed; old versions go at times.
-_STORE = """
-local known = tonumber(redis.call('HGET', KEYS[1], 'revision') or 0)
-if known > tonumber(ARGV[1]) then return 0 end
-if redis.call('HLEN', KEYS[1]) > tonumber(ARGV[3]) then redis.call('DEL', KEYS[1]) end
-redis.call('HSET', KEYS[1], 'revision', ARGV[1], unpack(ARGV, 4))
-redis.call('EXPIRE', KEYS[1], ARGV[2])
-return 1
-"""
 # Keeps the revision in place of the lists: one computed before it comes too late.
 _OUTDATE = """
 if tonumber(redis.call('HGET', KEYS[1], 'revision') or 0) >= tonumber(ARGV[1]) then return 0 end
@@ -166,7 +157,6 @@ class Cache:
         self._url, self._connections = url, connections
         self._clients: dict[int, redis.Redis] = {}
         self._cluster = cluster
-        self._store = Script(_NOBODY, _STORE.encode())
         self._outdate = Script(_NOBODY, _OUTDATE.encode())
         self._keep_q = Script(_NOBODY, _KEEP_Q.encode())
         self._learned = Script(_NOBODY, _LEARNED.encode())
@@ -232,35 +222,10 @@ class Cache:
             DEGRADED.labels("redis_value").inc()
             return None
 
-    def store_lists(self, lists: Iterable[tuple[str, str, tuple[bytes, bytes], int]]) -> None:
-        """Keep lists with their reserves: (listener, field, value, revision) each.
-
-        Of a listener who was revised since `revision`, none is kept.
-        """
-        self._run_all(
-            self._store,
-            RECOMMENDATIONS.db,
-            [
-                (
-                    tagged("lists", user_id),
-                    [
-                        revision,
-                        LIST_SECONDS,
-                        2 * FIELDS,
-                        field,
-                        shown,
-                        reserves_of(field),
-                        reserves,
-                    ],
-                )
-                for user_id, field, (shown, reserves), revision in lists
-            ],
-        )
-
     def outdate_lists(self, user_id: str, revision: int) -> bool:
         """Drop the lists of an older revision; return False while Redis is away."""
         args: list[bytes | str | int] = [revision, 2 * LIST_SECONDS]
-        done = self._run(self._outdate, RECOMMENDATIONS.db, tagged("lists", user_id), args)
+        done = self._run(self._outdate, RECOMMENDATIONS.db, [tagged("lists", user_id)], args)
         self.has_missed = self.has_missed or done is None
         return done is not None
 
@@ -275,11 +240,9 @@ class Cache:
             That the profile must have been read at; None: none is wanted.
         """
         keys = [tagged(prefix, user_id) for prefix in ("profile", "q", "near", "pools")]
-        args = [field, "" if self._cluster else RECOMMENDATIONS.db]
-        client = self.client
-        profile, q, near, pool = self._without(
-            lambda: self._read(keys=keys, args=args, client=client(USER_DATA.db))
-        ) or (None, None, None, None)
+        args: list[bytes | str | int] = [field, "" if self._cluster else RECOMMENDATIONS.db]
+        found = self._run(self._read, USER_DATA.db, keys, args)
+        profile, q, near, pool = found or (None, None, None, None)
         return Found(
             None if basis is None else self._profile(profile, basis),
             self._decoded(q, QState),
@@ -292,25 +255,35 @@ class Cache:
 
         Of a listener who was revised since `revision`, the list is not kept.
         """
+        self.keep_all([(user_id, field, left, revision)])
+
+    def keep_all(self, lefts: Iterable[tuple[str, str, Left, int]]) -> None:
+        """Do `keep` for many listeners, in one round trip where their keys lie on one server."""
+        calls = [self._keeping(*left) for left in lefts]
+        if not calls:
+            return
+        db = RECOMMENDATIONS.db
+        if self._cluster or len(calls) == 1:
+            for keys, args in calls:
+                self._run(self._keep, db, keys, args)
+            return
+
+        def run() -> None:
+            with self.client(db).pipeline(transaction=False) as pipeline:
+                for keys, args in calls:
+                    self._keep(keys=keys, args=args, client=pipeline)
+                pipeline.execute()
+
+        self._without(run)
+
+    def _keeping(self, user_id: str, field: str, left: Left, revision: int) -> Call:
         shown, reserves = left.packed or ("", "")
         keys = [tagged(prefix, user_id) for prefix in ("lists", "pools", "profile")]
         args: list[bytes | str | int] = [field, LIST_SECONDS, revision, 2 * FIELDS, shown]
         args += [reserves_of(field), reserves, FIELDS, left.pool or ""]
         args += ["" if self._cluster else USER_DATA.db, PROFILE_SECONDS]
         args.append(msgspec.msgpack.encode(left.profile) if left.profile else "")
-        client = self.client
-        self._without(lambda: self._keep(keys=keys, args=args, client=client(RECOMMENDATIONS.db)))
-
-    def store_pools(self, pools: Iterable[tuple[str, str, bytes]]) -> None:
-        """Keep pools: (listener, field, value) each."""
-        self._run_all(
-            self._store,
-            RECOMMENDATIONS.db,
-            [
-                (tagged("pools", user_id), [0, LIST_SECONDS, FIELDS, field, value])
-                for user_id, field, value in pools
-            ],
-        )
+        return keys, args
 
     def _profile(self, found: object, basis: str) -> Profile | None:
         """Return a profile as it was kept, if it was read at this basis; counted."""
@@ -328,17 +301,14 @@ class Cache:
     def store_q_state(self, user_id: str, q: QState) -> None:
         """Keep a Q-table, unless a later one is kept already."""
         args: list[bytes | str | int] = [q.seq, msgspec.msgpack.encode(q), LIST_SECONDS]
-        self._run(self._keep_q, USER_DATA.db, tagged("q", user_id), args)
+        self._run(self._keep_q, USER_DATA.db, [tagged("q", user_id)], args)
 
     def store_learned(self, user_id: str, q: QState, revision: int) -> None:
         """Do `store_q_state` and `outdate_lists` in one round trip."""
         args: list[bytes | str | int] = [q.seq, msgspec.msgpack.encode(q), LIST_SECONDS]
         args += [revision, 2 * LIST_SECONDS, "" if self._cluster else RECOMMENDATIONS.db]
         keys = [tagged("q", user_id), tagged("lists", user_id)]
-        client = self.client
-        done = self._without(
-            lambda: self._learned(keys=keys, args=args, client=client(USER_DATA.db))
-        )
+        done = self._run(self._learned, USER_DATA.db, keys, args)
         self.has_missed = self.has_missed or done is None
 
     def near(self, user_id: str) -> list[str]:
@@ -400,23 +370,8 @@ class Cache:
             for key in client.scan_iter(match=pattern, count=500)
         }
 
-    def _run(self, script: Script, db: int, key: str, args: list[bytes | str | int]) -> Any:
-        return self._without(lambda: script(keys=[key], args=args, client=self.client(db)))
-
-    def _run_all(self, script: Script, db: int, calls: Sequence[Call]) -> None:
-        """Run a script for many keys, in one round trip where they lie on one server."""
-        if self._cluster or len(calls) == 1:
-            for key, args in calls:
-                self._run(script, db, key, args)
-            return
-
-        def run() -> None:
-            with self.client(db).pipeline(transaction=False) as pipeline:
-                for key, args in calls:
-                    script(keys=[key], args=args, client=pipeline)
-                pipeline.execute()
-
-        self._without(run)
+    def _run(self, script: Script, db: int, keys: list[str], args: list[bytes | str | int]) -> Any:
+        return self._without(lambda: script(keys=keys, args=args, client=self.client(db)))
 
     def close(self) -> None:
         """Let the connections go."""

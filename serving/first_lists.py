@@ -19,7 +19,7 @@ from features.prepared import committing
 from features.recommendations import ComputedList
 from features.users import standings
 from serving import pools
-from serving.cache import Cache
+from serving.cache import Cache, Left
 from serving.list_building import RankingSettings, build
 from serving.lists import PackedList, pack
 from serving.recommend import drawn_pool
@@ -83,11 +83,11 @@ class FirstLists:
             for one in asked
             if one.user_id in stand.keys() & profiles.keys()
         ]
-        self._cache.store_pools((one.user_id, one.key, one.pool) for one in made)
         with committing(self._engine).connect() as connection:
             recommendations.store_lists(connection, [one.computed for one in made])
-        self._cache.store_lists(
-            (one.user_id, one.key, pack(one.packed), one.computed.revision) for one in made
+        self._cache.keep_all(
+            (one.user_id, one.key, Left(pack(one.packed), one.pool), one.computed.revision)
+            for one in made
         )
 
     def _made(self, asked: Asked, read: "_Read", now: datetime) -> "_Made":

@@ -32,14 +32,6 @@ class HistorySource(Protocol):
         ...
 
 
-class NoSource:
-    """There is no way to Spotify: whoever sends a token is told so."""
-
-    async def refresh(self, user_id: str, spotify_token: str | None) -> frozenset[str]:
-        """Do nothing."""
-        return frozenset({SPOTIFY_UNAVAILABLE}) if spotify_token else frozenset()
-
-
 class History:
     """Refreshes under way, each bounded in time, all bounded in number."""
 

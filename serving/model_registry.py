@@ -179,19 +179,6 @@ def open_registry(tracking_uri: str) -> ModelRegistry:
     return SqlRegistry(tracking_uri)
 
 
-def champion_version(registry: ModelRegistry, name: str) -> int:
-    """Return the champion's version.
-
-    Raises
-    ------
-    ModelFormatError
-        There is none.
-    RegistryUnavailableError
-        The registry is away.
-    """
-    return find(registry, name).version
-
-
 def load_champion(registry: ModelRegistry, name: str, model: type[M]) -> ServedModel[M]:
     """Return the model that listeners get, checked.
 

@@ -23,7 +23,7 @@ from features.redis_server import tagged
 from features.users import standing
 from recommender.errors import RecommenderError
 from serving import lists
-from serving.cache import Cache
+from serving.cache import Cache, Left
 from serving.caches import RECOMMENDATIONS
 from serving.lineup import Lineup
 from serving.metrics import WARMED
@@ -169,7 +169,7 @@ class Warming:
             if served.proposes_as(known):
                 pool = client.hget(tagged("pools", user_id), known.cache_key(request))
                 if isinstance(pool, bytes):
-                    self._cache.store_pools([(user_id, key, pool)])
+                    self._cache.keep(user_id, key, Left(pool=pool), 0)
             try:
                 self._recommender.recommend(
                     user_id,

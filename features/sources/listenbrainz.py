@@ -24,8 +24,8 @@ from features.imports import (
 from features.sources import listens
 from features.sources.archive import members, parsed, sha256_of_file
 from features.sources.names import name_key
-from features.sources.ports import SourceTrack
 from features.sources.spotify_export import refuse_invented_world, tracks_by_name
+from features.sources.terms import SourceTrack
 from features.users import ensure_user, lock, revise
 
 SOURCE = "listenbrainz"

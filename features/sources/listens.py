@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from features.imports import append
 from features.sources.names import name_key
-from features.sources.ports import SourceTrack
+from features.sources.terms import SourceTrack
 from recommender.genres import categorise, normalise_genre
 
 PLAY, SKIP = "play", "skip"

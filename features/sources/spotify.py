@@ -21,13 +21,13 @@ from features.sources.errors import (
     SourceLimitedError,
     SourceUnavailableError,
 )
-from features.sources.ports import Access, AudioValues, Capability, History, SourceTrack
 from features.sources.spotify_answers import CATALOGUE, SpotifyAnswers
 from features.sources.spotify_auth import AccessTokens
 from features.sources.spotify_endpoints import ENDPOINTS
 from features.sources.spotify_rows import audio_of, genres_of, history_of, items_of, tracks_of
 from features.sources.spotify_transport import AccessTokenRefusedError
 from features.sources.standing import EVERYTHING, Standings
+from features.sources.terms import Access, AudioValues, Capability, History, SourceTrack
 from recommender.genres import OTHER, categorise, normalise_genre
 
 SOURCE = "spotify"

@@ -66,11 +66,6 @@ class SpotifyAccess:
         )
         self.standings = Standings(engine, SOURCE)
 
-    @property
-    def is_configured(self) -> bool:
-        """Whether there are the application's credentials."""
-        return bool(self._settings.spotify_client_id)
-
     def vault(self) -> Vault:
         """Return the vault of tokens; raises NotConfiguredError without BONDHU_TOKEN_KEY."""
         return Vault(self._settings.bondhu_token_key)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from features.imports import Reject
 from features.sources.listens import PLAY, SKIP
 from features.sources.names import name_key
-from features.sources.ports import SourceTrack
+from features.sources.terms import SourceTrack
 
 FILES = re.compile(
     r"(Streaming_History_(Audio|Video)_.+|endsong_\d+|StreamingHistory(_music|_podcast|_audiobook)?"

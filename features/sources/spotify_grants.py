@@ -5,7 +5,6 @@ changed one after another. Tokens are never logged: not here, and not by spotipy
 """
 
 import logging
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -42,18 +41,6 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         """Return nothing that could be used."""
         return f"Token(expires_at={self.expires_at})"
-
-
-@dataclass(frozen=True)
-class Grant:
-    """What is known of a grant without its tokens."""
-
-    user_id: str
-    scope: str
-    state: str
-    granted_at: datetime
-    refreshed_at: datetime
-    history_at: datetime | None
 
 
 class Vault:
@@ -122,16 +109,6 @@ def renew(
     """Store the token that Spotify gave for the last one."""
     sealed = {"user_id": user_id, "token": vault.close(token), "now": now}
     connection.execute(_RENEW, sealed)
-
-
-def read_grant(connection: sa.Connection, user_id: str) -> Grant | None:
-    """Return what is known of a listener's grant, None where there is none."""
-    statement = (
-        "SELECT user_id, scope, state, granted_at, refreshed_at, history_at"
-        " FROM spotify_grants WHERE user_id = :user_id"
-    )
-    row = connection.execute(sa.text(statement), {"user_id": user_id}).mappings().one_or_none()
-    return Grant(**row) if row else None
 
 
 def locked_token(connection: sa.Connection, vault: Vault, user_id: str) -> Token:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from features.sources.ports import AudioValues, History, SourcePlay, SourceTrack
+from features.sources.terms import AudioValues, History, SourcePlay, SourceTrack
 from recommender.audio import FEATURES
 
 LOCAL_FILE = "local file"

@@ -12,15 +12,14 @@ from rich.table import Table
 
 from features import doctor as facts
 from features.imports import InputError
-from features.redis_server import tagged
+from features.redis_server import ask_whether_cluster, connect, tagged
 from features.settings import Settings, read_settings
-from features.sources.ports import Access, Capability
+from features.sources.terms import Access, Capability
 from pipelines.commands.output import console, result_console
 from pipelines.environment import Environment, open_environment
 
 SLOW_QUERY_SECONDS = 0.05
 LOW_HIT_RATE = 0.8
-WINDOW_SECONDS = 60
 
 
 def doctor(
@@ -117,9 +116,12 @@ def _listener(user: str, about: Mapping[str, object], settings: Settings, redis_
 
 
 def _limit(redis_url: str, user: str, limit: int) -> str:
+    from serving.edge_cache import WINDOW_MS  # noqa: PLC0415 - what counts against the limit
+
     try:
-        with redis.Redis.from_url(redis_url, db=0, socket_timeout=2) as client:
-            since = (time.time() - WINDOW_SECONDS) * 1000
+        is_cluster = bool(ask_whether_cluster(redis_url))
+        with connect(redis_url, 0, connections=1, cluster=is_cluster) as client:
+            since = time.time() * 1000 - WINDOW_MS
             times: list[bytes] = client.lrange(tagged("calls", user), 0, -1)
             used = sum(float(one) > since for one in times)
     except redis.RedisError as error:

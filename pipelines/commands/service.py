@@ -28,6 +28,7 @@ def serve(
 
     settings = read_settings()
     check_who_may_call(settings)
+    settings.redis_share(workers)  # too few connections: said here, not by each worker
     with open_environment(settings) as environment:
         registry = open_registry(environment.tracking_uri)
         try:  # a worker without a model would only start to fail

@@ -142,4 +142,4 @@ def test_two_services_of_two_workers(
 
 def test_settings_of_a_scaled_service_leave_connections_for_each() -> None:
     settings = Settings(database_url="postgresql://x/y", redis_url="redis://x")
-    assert settings.redis_max_connections // (6 * 4) >= 1
+    assert settings.redis_share(4) >= 1

@@ -102,6 +102,13 @@ def test_nobody_serves_without_a_word_on_who_may_call(tmp_path: Path) -> None:
     assert run("token", "--user", "ada", home=tmp_path).returncode == 0  # the demo's
 
 
+def test_more_workers_than_connections_are_refused_before_anything_starts(tmp_path: Path) -> None:
+    words = ("serve", "--port", "3999", "--workers", "17")
+    ran = run(*words, home=tmp_path, BONDHU_JWT_SECRET="x" * 32)
+    assert_one_line(ran, "REDIS_MAX_CONNECTIONS is 100", "17 workers", "each needs 6")
+    assert not any(tmp_path.iterdir())
+
+
 def test_a_token_is_signed_with_a_secret_that_only_its_owner_reads(tmp_path: Path) -> None:
     first = run("token", "--user", "ada", home=tmp_path / "home")
     assert first.returncode == 0

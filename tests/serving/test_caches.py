@@ -42,7 +42,7 @@ def test_databases_and_times_to_live(cache: Cache, redis_url: str) -> None:
 
 
 def test_what_was_learned_goes_to_two_databases_and_never_back(cache: Cache) -> None:
-    cache.store_lists([("ada", "one", (b"list", b"reserves"), 3)])
+    cache.keep("ada", "one", Left((b"list", b"reserves")), 3)
     late, early = QState(seq=9, episode=2, own={}), QState(seq=8, episode=1, own={})
     cache.store_learned("ada", late, 4)
     cache.store_learned("ada", early, 3)

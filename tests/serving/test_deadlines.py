@@ -17,7 +17,6 @@ from features.settings import Settings
 from features.users import lock, revise
 from pipelines.servers import Postgres
 from recommender.scoring import PRIOR
-from serving.history import NoSource
 
 pytestmark = pytest.mark.anyio
 
@@ -86,7 +85,7 @@ async def test_a_history_that_comes_in_time_is_used(settings: Settings, world: s
 
 
 async def test_without_a_source_a_token_is_told_so(settings: Settings) -> None:
-    async with opened(settings, NoSource()) as client:
+    async with opened(settings) as client:
         answer = await client.recommend({"spotify_token": "BQD"})
     assert answer["metadata"]["degraded"] == ["spotify_unavailable", "personality_default"]
 

@@ -17,6 +17,7 @@ from features.settings import Settings
 from recommender.cold_start import Stage
 from recommender.scoring import Scorer
 from serving.auth import issue_token
+from serving.cache import Left
 from serving.feedback import Received
 from serving.schemas import FeedbackRequest
 
@@ -172,9 +173,8 @@ async def test_what_was_under_way_is_swept_up(settings: Settings) -> None:
     async with opened(settings) as client:
         await client.recommend(user=WHO)
         await client.post("/v1/me/delete", user=WHO)
-        client.application.cache.store_lists(
-            [(WHO, "late", (b"a list", b""), 0)]
-        )  # a call that came late
+        late = Left((b"a list", b""))  # of a call that was under way
+        client.application.cache.keep(WHO, "late", late, 0)
         assert found_in_redis(str(settings.redis_url))
         for _ in range(100):
             await asyncio.sleep(0.1)

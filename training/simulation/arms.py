@@ -34,7 +34,6 @@ SHARE = 0.1
 DEFAULT = "pooled + thompson"
 """What is served by default where a consolidated table stands (docs/decisions/40)."""
 SEED = "seed rule"
-ENDS = ("random", "oracle")
 
 
 @dataclass(frozen=True)

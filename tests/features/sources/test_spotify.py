@@ -26,11 +26,11 @@ from features.sources.errors import (
     SourceLimitedError,
     SourceUnavailableError,
 )
-from features.sources.ports import Access
 from features.sources.spotify import SpotifySource
 from features.sources.spotify_access import SpotifyAccess
 from features.sources.spotify_rows import audio_of
 from features.sources.spotify_transport import CLOSED_FOR, Patience
+from features.sources.terms import Access
 
 IDS = [track(n)["id"] for n in range(250)]
 

@@ -1,14 +1,9 @@
-"""What Bondhu asks of the outside: three small ports, and what a source says of itself.
+"""What sources bring, in words that are no vendor's, and what a source says of itself."""
 
-Each adapter serves what it can: a catalogue file has tracks and audio, Spotify perhaps all three.
-Callers ask a port, never a vendor, and go on without what is not there.
-"""
-
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -48,36 +43,6 @@ class History:
 
 AudioValues = Mapping[str, float | int | None]
 """Audio feature -> value as published: tempo in BPM, loudness in dB, the others in [0, 1]."""
-
-
-class HistorySource(Protocol):
-    """Where a listener's plays come from."""
-
-    def recent_plays(self, *, after: datetime | None = None) -> History:
-        """Return what was played since then, as far back as the source knows."""
-        ...
-
-
-class AudioSource(Protocol):
-    """Where audio features come from."""
-
-    def audio_features(self, track_ids: Sequence[str]) -> Mapping[str, AudioValues]:
-        """Return the features of those tracks that the source knows."""
-        ...
-
-
-class CandidateSource(Protocol):
-    """Where tracks to recommend come from."""
-
-    def recommendations(
-        self, *, seed_tracks: Sequence[str] = (), seed_genres: Sequence[str] = (), limit: int = 50
-    ) -> Sequence[SourceTrack]:
-        """Return tracks near the seeds."""
-        ...
-
-    def new_releases(self, *, limit: int = 50) -> Iterable[SourceTrack]:
-        """Return tracks that came out lately."""
-        ...
 
 
 class Access(StrEnum):
