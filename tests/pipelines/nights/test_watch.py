@@ -79,3 +79,35 @@ def test_another_sound_is_drift(world: NightsWorld) -> None:
         )
     lines = drifted(drift(world.engine, day=END - DAY, until=END), 0.25)
     assert any(line.startswith("drift: energy") for line in lines)
+
+
+def test_who_brought_a_long_history_is_no_newcomer(engine: sa.Engine) -> None:
+    """150 with years of dated plays, 50 with counts of 20 artists: a month old from day 0 on."""
+    world = NightsWorld(engine, listeners=200, artists=30, tracks_each=1, circles=3, start=END)
+    world.plant(plays=0)
+    for days in range(9, 0, -1):
+        world.live(END - days * DAY, plays=1)
+        for user in range(150, 200):
+            world.say(user, world.tracks[:1], [True], END - days * DAY + DAY / 2)
+    joined = {"at": END - 9 * DAY}
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE users SET created_at = :at"), joined)
+        connection.execute(sa.text("DELETE FROM plays WHERE user_id >= 'user150'"))
+        connection.execute(
+            sa.text(
+                "INSERT INTO plays SELECT user_id, 'track000-0', '2021-01-01Z', 1000, 'planted',"
+                " true FROM users WHERE user_id < 'user150'"
+            )
+        )
+        connection.execute(
+            sa.text(
+                "INSERT INTO artist_plays SELECT user_id, 'A', 'a' || n, 3, 'planted', true, :at"
+                " FROM users, generate_series(1, 20) AS n WHERE user_id >= 'user150'"
+            ),
+            joined,
+        )
+    assert drift(engine, day=END - DAY, until=END)["listeners"] < 0.01
+    with engine.begin() as connection:  # without their histories they grow older on day 8
+        connection.execute(sa.text("DELETE FROM artist_plays"))
+        connection.execute(sa.text("DELETE FROM plays WHERE played_at < '2022-01-01Z'"))
+    assert drift(engine, day=END - DAY, until=END)["listeners"] > 1.0
