@@ -24,7 +24,7 @@ def watch(night: Night) -> Outcome:
     """Return the figures of the day that ends as of the night, and what is beyond its limits."""
     engine, settings = night.environment.engine, night.environment.settings
     until = night.as_of
-    of_day = feeds.read_feeds(engine, until=until)
+    of_day = feeds.read_feeds(engine, since=until - DAY, until=until)
     broken = feeds.broken(of_day, limits_of(settings))
     moved = drift(engine, day=until - DAY, until=until)
     with engine.connect() as connection:
@@ -40,6 +40,7 @@ def watch(night: Night) -> Outcome:
         "feeds": {
             feed.name: {
                 "rows": feed.rows,
+                "late": feed.late,
                 "listeners": feed.listeners,
                 "silent": feed.silent,
                 "timed": feed.timed,

@@ -8,10 +8,11 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from features import nights
+from features.arrivals import FEEDS
 from features.build import build_features
 from features.retention import clean as remove
 from features.settings import read_settings
-from features.withdrawal import FEEDS, withdraw
+from features.withdrawal import withdraw
 from pipelines.audio import fill_audio
 from pipelines.commands.output import console, login_name
 from pipelines.environment import open_environment

@@ -25,7 +25,7 @@ COLUMNS = {
     "music_rl_models": "user_id version through_seq q_table own_sums created_at",
     "music_genre_preferences": "user_id genre preference n updated_at",
     "users": "user_id created_at",
-    "plays": "user_id track_id played_at ms_played source trainable",
+    "plays": "user_id track_id played_at ms_played source trainable arrived_at",
     "artist_plays": "user_id artist_name artist_key play_count source trainable",
     "tracks": "track_id isrc artist_name album_name release_date duration_ms explicit popularity",
     "audio_features": "track_id danceability energy valence tempo acousticness instrumentalness "

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from nights_world import NightsWorld
 
 from features import feeds
+from features.arrivals import PLAYS
 from features.drift import drift, drifted
 
 END = datetime(2026, 5, 20, 3, tzinfo=UTC)
@@ -24,7 +25,7 @@ def world(engine: sa.Engine) -> NightsWorld:
 
 
 def broken(world: NightsWorld) -> list[str]:
-    return feeds.broken(feeds.read_feeds(world.engine, until=END), feeds.Limits())
+    return feeds.broken(feeds.read_feeds(world.engine, since=END - DAY, until=END), feeds.Limits())
 
 
 def test_an_ordinary_day_is_not_broken(world: NightsWorld) -> None:
@@ -42,7 +43,7 @@ def test_plays_of_nothing(world: NightsWorld) -> None:
 
 def test_a_feed_that_stopped(world: NightsWorld) -> None:
     (line,) = broken(world)
-    assert line.startswith("plays: 0 rows came in, 24")
+    assert line.startswith("plays: 0 rows a day came in, 24")
 
 
 def test_everything_is_one_track(world: NightsWorld) -> None:
@@ -111,3 +112,64 @@ def test_who_brought_a_long_history_is_no_newcomer(engine: sa.Engine) -> None:
         connection.execute(sa.text("DELETE FROM artist_plays"))
         connection.execute(sa.text("DELETE FROM plays WHERE played_at < '2022-01-01Z'"))
     assert drift(engine, day=END - DAY, until=END)["listeners"] > 1.0
+
+
+def bring(world: NightsWorld, user: int, *, at: datetime, days: float, n: int, ok: bool) -> None:
+    """Import n plays of the days before `at`."""
+    step = days * DAY / n
+    rows = [{"track": world.tracks[i % 100], "at": at - (i + 1) * step} for i in range(n)]
+    with world.engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "INSERT INTO plays (user_id, track_id, played_at, ms_played, source, trainable,"
+                " arrived_at) VALUES (:user, :track, :at, 1000, 'file', :ok, :arrived)"
+            ),
+            [row | {"user": world.users[user], "ok": ok, "arrived": at} for row in rows],
+        )
+
+
+def test_files_of_every_sunday_are_no_feed_that_stopped(engine: sa.Engine) -> None:
+    world = NightsWorld(engine, listeners=20, artists=30, tracks_each=4, circles=3, start=END)
+    world.plant(plays=0)
+    for week in range(5):
+        for user in range(20):
+            bring(world, user, at=END - (7 * week + 3.5) * DAY, days=7, n=140, ok=True)
+    for days in range(7):
+        until = END - days * DAY
+        of_day = feeds.read_feeds(engine, since=until - DAY, until=until)
+        assert of_day[0].rows == (2_800 if days == 3 else 0)
+        assert feeds.broken(of_day, feeds.Limits()) == []
+
+
+def test_years_that_one_listener_brings_are_no_broken_feed(world: NightsWorld) -> None:
+    world.live(END - DAY, plays=4)
+    bring(world, 0, at=END - DAY / 2, days=2_000, n=2_000, ok=False)
+    plays = feeds.read_feeds(world.engine, since=END - DAY, until=END)[0]
+    assert (plays.rows, plays.late, plays.untrainable) == (2_240, 1_993, 2_000)
+    assert broken(world) == []
+
+
+def test_years_that_one_listener_brings_hide_no_feed_that_stopped(world: NightsWorld) -> None:
+    bring(world, 0, at=END - DAY / 2, days=2_000, n=2_000, ok=True)
+    (line,) = broken(world)
+    assert line.startswith("plays: 7 rows a day came in, 24")
+
+
+def test_plays_from_before_the_column_came_in_when_they_were_heard(world: NightsWorld) -> None:
+    world.live(END - DAY, plays=4)
+    before = feeds.read_feeds(world.engine, since=END - DAY, until=END)
+    with world.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE plays SET arrived_at = NULL"))
+    assert feeds.read_feeds(world.engine, since=END - DAY, until=END) == before
+
+
+def test_a_day_of_arrivals_is_found_by_the_index(world: NightsWorld) -> None:
+    with world.engine.begin() as connection:
+        connection.execute(sa.text("SET LOCAL enable_seqscan = off"))
+        plan = "\n".join(
+            connection.scalars(
+                sa.text(f"EXPLAIN SELECT FROM {PLAYS.table} WHERE {PLAYS.within}"),
+                {"since": END - DAY, "until": END},
+            )
+        )
+    assert plan.count("Bitmap Index Scan on plays_arrived_at") == 2
