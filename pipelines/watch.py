@@ -4,7 +4,9 @@ Drift and engagement below the promises raise an alarm and stop nothing: a taste
 there are nights. Broken data stops every promotion of its night.
 """
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from math import isinf
 
 from features import engagement, feeds
 from features.bulk import make_room
@@ -13,11 +15,26 @@ from features.engagement import Figure
 from features.nights import Outcome
 from features.redis_server import ask_whether_cluster
 from features.settings import Settings
+from features.targets import TARGETS
+from pipelines import criteria
 from pipelines.nights.night import Night
 from serving.cache import Cache
 
 DAY = timedelta(days=1)
 MONTH = timedelta(days=engagement.MONTH_DAYS)
+LEAST_PROBES = 200
+"""Of fewer probes, one that was not answered would be the whole of .5%."""
+LIMITS = {
+    "cached": "cached_ms",
+    "initial": "initial_ms",
+    "queries": "queries_ms",
+    "cache_hits": "cache_hits",
+    "long_plays": "long_plays",
+    "new_artists": "new_artists",
+    "entropy_bits": "entropy",
+    "uptime": "uptime",
+}
+"""Figure -> its setting BONDHU_WATCH_...; 0: not judged."""
 
 
 def watch(night: Night) -> Outcome:
@@ -33,7 +50,7 @@ def watch(night: Night) -> Outcome:
             "long_plays": engagement.long_plays(connection, since=until - DAY, until=until),
             "new_artists": engagement.new_artists(connection, since=until - MONTH, until=until),
             "entropy_bits": engagement.entropy(connection, since=until - MONTH, until=until),
-        }
+        } | criteria.service(connection, since=until - DAY, until=until)
     if night.now() - until < DAY:
         figures["cache_hits"] = cache_hits(night.environment.redis_url, until)
     return {
@@ -52,7 +69,7 @@ def watch(night: Night) -> Outcome:
         },
         "drift": {name: round(value, 4) for name, value in moved.items()},
         "engagement": {
-            name: {"value": figure.value, "n": figure.n, "origin": figure.origin}
+            name: {"value": _finite(figure.value), "n": figure.n, "origin": figure.origin}
             for name, figure in figures.items()
         },
         "broken": broken,
@@ -84,19 +101,23 @@ def cache_hits(redis_url: str, now: datetime) -> Figure:
     return Figure(found.hits / n if n else None, n)
 
 
-def _below(figures: dict[str, Figure], settings: Settings) -> list[str]:
+def _finite(value: float | None) -> float | None:
+    """Return what JSON can hold: a time over the last bin is none."""
+    return None if value is None or isinf(value) else value
+
+
+def _below(figures: Mapping[str, Figure], settings: Settings) -> list[str]:
     """Return a line for each promise that was not kept, where there is enough to say so."""
-    wanted = {
-        "long_plays": ("share of plays over 30 s", settings.bondhu_watch_long_plays),
-        "new_artists": ("new artists a listener and month", settings.bondhu_watch_new_artists),
-        "entropy_bits": ("entropy in bits", settings.bondhu_watch_entropy),
-        "cache_hits": ("share of cache hits", settings.bondhu_watch_cache_hits),
-    }
-    return [
-        f"engagement: {label} is {figure.value:.2f} over {figure.n} (at least {least:g})"
-        for name, (label, least) in wanted.items()
-        if (figure := figures.get(name)) is not None
-        and figure.value is not None
-        and figure.n >= settings.bondhu_watch_least_rows
-        and figure.value < least
-    ]
+    lines = []
+    for name, target in TARGETS.items():
+        figure = figures.get(name)
+        if figure is None or figure.value is None:
+            continue
+        limit: float = getattr(settings, f"bondhu_watch_{LIMITS[name]}")
+        least = max(settings.bondhu_watch_least_rows, LEAST_PROBES if name == "uptime" else 0)
+        if limit and figure.n >= least and not target.is_met(figure.value, limit):
+            lines.append(
+                f"not kept: {target.label}: {target.shown(figure.value)} over {figure.n}"
+                f" ({target.said_of(limit)})"
+            )
+    return lines

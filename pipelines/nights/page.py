@@ -51,6 +51,10 @@ TRENDS: Sequence[tuple[str, Sequence[str], str, str]] = (
      "new_artists"),
     ("Entropy, bits", ("engagement", "entropy_bits", "value"), "{:.2f}", "entropy"),
     ("Cache hits", ("engagement", "cache_hits", "value"), "{:.1%}", "cache_hits"),
+    ("Cached answers, 95% within ms", ("engagement", "cached", "value"), "{:g}", "cached_ms"),
+    ("First lists, 95% within ms", ("engagement", "initial", "value"), "{:g}", "initial_ms"),
+    ("Queries, 95% within ms", ("engagement", "queries", "value"), "{:g}", "queries_ms"),
+    ("Uptime", ("engagement", "uptime", "value"), "{:.2%}", "uptime"),
     ("Largest drift, PSI", ("drift",), "{:.2f}", "psi"),
 )  # fmt: skip
 """Label, where the watch's outcome holds it, how it is written, and its setting BONDHU_WATCH_..."""

@@ -1,14 +1,24 @@
 """Broken feeds are told from quiet ones, drift from noise."""
 
+import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from nights_world import NightsWorld
 
-from features import feeds
+from features import feeds, nights
 from features.arrivals import PLAYS
 from features.drift import drift, drifted
+from features.nights import Outcome
+from features.probes import Probe, store
+from features.settings import Settings
+from pipelines.environment import Environment
+from pipelines.nights.night import Night
+from pipelines.nights.page import page
+from pipelines.nights.running import do_step
+from pipelines.watch import watch
 
 END = datetime(2026, 5, 20, 3, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -173,3 +183,51 @@ def test_a_day_of_arrivals_is_found_by_the_index(world: NightsWorld) -> None:
             )
         )
     assert plan.count("Bitmap Index Scan on plays_arrived_at") == 2
+
+
+def watched(engine: sa.Engine, home: Path) -> Outcome:
+    environment = Environment(Settings(bondhu_home=home), "", "", "", engine)
+    return watch(Night(END.date(), END, environment, lambda: END + 2 * DAY, print))
+
+
+def probed(engine: sa.Engine, n: int, *, missed: int) -> None:
+    """A probe every 30 s of the day; 90 of 100 cached answers within .2 s, all others never."""
+    for number in range(n):
+        answered = number >= missed
+        histograms = {
+            "cached": {"0.2": 90 * number, "+Inf": 100 * number},
+            "initial": {"2.5": 10 * number, "+Inf": 10 * number},
+            "queries": {"0.05": 9 * number, "0.1": 10 * number, "+Inf": 10 * number},
+        }
+        at = END - DAY + number * timedelta(seconds=30)
+        store(engine, Probe("a", at, answered, 3.0, histograms if answered else {}))
+
+
+def test_a_service_that_is_slow_or_away_is_in_the_report(engine: sa.Engine, tmp_path: Path) -> None:
+    probed(engine, 300, missed=3)
+    found = watched(engine, tmp_path)
+    assert found["below"] == [
+        "not kept: API response (cached), 95%: over the last bin over 29600 (< 200 ms)",
+        "not kept: Database query, 95%: <= 100 ms over 2960 (< 50 ms)",
+        "not kept: Uptime, of 30 s probes: 99.00% over 300 (>= 99.5%)",
+    ]
+    assert found["engagement"]["initial"] == {"value": 2500.0, "n": 2960, "origin": "real"}
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_an_hour_of_probes_says_nothing_of_uptime(engine: sa.Engine, tmp_path: Path) -> None:
+    probed(engine, 120, missed=3)
+    assert not any("Uptime" in line for line in watched(engine, tmp_path)["below"])
+
+
+def test_what_the_report_shows(engine: sa.Engine, tmp_path: Path) -> None:
+    probed(engine, 300, missed=3)
+    night = Night(
+        END.date(), END, Environment(Settings(bondhu_home=tmp_path), "", "", "", engine),
+        lambda: END + 2 * DAY, print,
+    )  # fmt: skip
+    nights.begin(engine, night.date, as_of=END, holder="a", now=END)
+    do_step(night, "watch")
+    html = page(night)
+    assert html.index("not kept: Database query") < html.index("<h2>")
+    assert all(label in html for label in ("First lists, 95% within ms", "Uptime", "99.00%"))
