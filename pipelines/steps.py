@@ -69,10 +69,10 @@ def refresh_features(night: Night) -> Outcome:
     def say(step: str, share: float = 0.0) -> None:
         night.say(f"refresh_features: {step}")
 
-    build_features(engine, now=night.as_of, progress=say)
+    build_features(engine, now=night.now(), progress=say)
     for line in audio.fill_audio(night.environment, say):
         night.say(f"refresh_features: {line}")
-    built = build_features(engine, now=night.as_of, progress=say)
+    built = build_features(engine, now=night.now(), progress=say)
     return {
         "tracks": built.tracks,
         "artists": built.artist_total,
