@@ -156,6 +156,8 @@ def broken(feeds: Sequence[Feed], limits: Limits) -> list[str]:
     ['plays: 60% of 100 say that 0 ms were heard (at most 20%)']
     >>> broken([Feed("plays", 10, 9, 0, 10, 0, 2, 110.0, 0.0)], Limits())
     ['plays: 10 rows a day came in, 110 are usual (at least 20% of them)']
+    >>> broken([Feed("plays", 60, 9, 0, 60, 0, 2, 110.0, 0.0, days=3.0)], Limits())
+    ['plays: 20 rows a day came in, 110 are usual (at least 20% of them)']
     """
     lines = []
     for feed in feeds:

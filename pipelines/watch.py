@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from math import isinf
 
-from features import engagement, feeds
+from features import engagement, feeds, nights
 from features.bulk import make_room
 from features.drift import drift, drifted
 from features.engagement import Figure
@@ -21,6 +21,8 @@ from pipelines.nights.night import Night
 from serving.cache import Cache
 
 DAY = timedelta(days=1)
+MOST = timedelta(days=3)
+"""How far back a night looks at most: figures of a day are not to become those of a season."""
 MONTH = timedelta(days=engagement.MONTH_DAYS)
 LEAST_PROBES = 200
 """Of fewer probes, one that was not answered would be the whole of .5%."""
@@ -41,19 +43,21 @@ def watch(night: Night) -> Outcome:
     """Return the figures of the day that ends as of the night, and what is beyond its limits."""
     engine, settings = night.environment.engine, night.environment.settings
     until = night.as_of
-    of_day = feeds.read_feeds(engine, since=until - DAY, until=until)
+    since = begin(until, nights.last_moment(engine, before=until))
+    of_day = feeds.read_feeds(engine, since=since, until=until)
     broken = feeds.broken(of_day, limits_of(settings))
-    moved = drift(engine, day=until - DAY, until=until)
+    moved = drift(engine, day=since, until=until)
     with engine.connect() as connection:
         make_room(connection)
         figures = {
-            "long_plays": engagement.long_plays(connection, since=until - DAY, until=until),
+            "long_plays": engagement.long_plays(connection, since=since, until=until),
             "new_artists": engagement.new_artists(connection, since=until - MONTH, until=until),
             "entropy_bits": engagement.entropy(connection, since=until - MONTH, until=until),
-        } | criteria.service(connection, since=until - DAY, until=until)
+        } | criteria.service(connection, since=since, until=until)
     if night.now() - until < DAY:
         figures["cache_hits"] = cache_hits(night.environment.redis_url, until)
     return {
+        "since": since.isoformat(),
         "feeds": {
             feed.name: {
                 "rows": feed.rows,
@@ -76,6 +80,25 @@ def watch(night: Night) -> Outcome:
         "drifted": drifted(moved, settings.bondhu_watch_psi),
         "below": _below(figures, settings),
     }
+
+
+def begin(until: datetime, last: datetime | None) -> datetime:
+    """Return from when on a night looks: the moment of the night before, a day to `MOST` back.
+
+    So nothing that came in falls between two nights of different hours.
+
+    Examples
+    --------
+    >>> at = datetime.fromisoformat
+    >>> until = at("2026-05-20T03:00Z")
+    >>> str(begin(until, at("2026-05-19T00:30Z"))), str(begin(until, at("2026-05-19T12:00Z")))
+    ('2026-05-19 00:30:00+00:00', '2026-05-19 03:00:00+00:00')
+    >>> str(begin(until, at("2026-04-01T03:00Z"))), str(begin(until, None))
+    ('2026-05-17 03:00:00+00:00', '2026-05-19 03:00:00+00:00')
+    """
+    if last is None:
+        return until - DAY
+    return max(until - MOST, min(until - DAY, last))
 
 
 def limits_of(settings: Settings) -> feeds.Limits:

@@ -68,6 +68,13 @@ def test_a_broken_day_is_withdrawn(tmp_path: Path, on: Endpoints, engine: sa.Eng
         ran = run(*words, "--night", "2026-05-20", home=tmp_path, servers=on)
         assert ran.returncode == 0, ran.stderr
         assert f"15 rows, withdrawn from training: {expected}" in ran.stdout
+    # A watch that looked at two days said so.
+    world.live(end - timedelta(days=2), plays=1)
+    nights.begin_step(engine, end.date(), "watch", now=end)
+    since = {"since": (end - timedelta(days=2)).isoformat()}
+    nights.end_step(engine, end.date(), "watch", failed=False, seconds=1.0, outcome=since)
+    ran = run(*words, "--night", "2026-05-20", home=tmp_path, servers=on)
+    assert "20 rows, withdrawn from training: 5" in ran.stdout, ran.stderr
 
 
 def test_eight_criteria(tmp_path: Path, on: Endpoints, engine: sa.Engine) -> None:

@@ -231,3 +231,19 @@ def test_what_the_report_shows(engine: sa.Engine, tmp_path: Path) -> None:
     html = page(night)
     assert html.index("not kept: Database query") < html.index("<h2>")
     assert all(label in html for label in ("First lists, 95% within ms", "Uptime", "99.00%"))
+
+
+def test_what_came_in_between_two_nights_is_looked_at(world: NightsWorld, tmp_path: Path) -> None:
+    """One begun by hand at 00:30, the next by the schedule at 03:00 of the day after."""
+    engine, by_hand = world.engine, END - DAY - timedelta(hours=2.5)
+    world.live(END - DAY, plays=4)
+    bring(world, 0, at=END - DAY - timedelta(hours=1), days=1, n=100, ok=True)
+    alone = watched(engine, tmp_path)
+    assert alone["feeds"]["plays"]["rows"] == 240
+    nights.begin(engine, by_hand.date(), as_of=by_hand, holder="a", now=by_hand)
+    assert watched(engine, tmp_path) == alone  # it has not come to its end
+    nights.finish(engine, by_hand.date(), exit_code=0, outcome={}, now=by_hand)
+    found = watched(engine, tmp_path)
+    assert found["since"] == by_hand.isoformat()
+    assert found["feeds"]["plays"]["rows"] >= 340  # and what others played in those hours
+    assert found["broken"] == []
