@@ -69,6 +69,7 @@ def refresh_features(night: Night) -> Outcome:
     def say(step: str, share: float = 0.0) -> None:
         night.say(f"refresh_features: {step}")
 
+    # Stamped with now: lists that were served since the night's moment knew what stood before.
     build_features(engine, now=night.now(), progress=say)
     for line in audio.fill_audio(night.environment, say):
         night.say(f"refresh_features: {line}")
