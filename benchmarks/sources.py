@@ -43,7 +43,7 @@ NOW = datetime(2026, 6, 2, tzinfo=UTC)
 TABLES: Mapping[str, str] = {
     "tracks": "track_id, track_name, artist_name, artist_key, title_key, album_name, genres,"
     " source, trainable",
-    "plays": "user_id, track_id, played_at, ms_played, source, trainable",
+    "plays": "user_id, track_id, played_at, ms_played, source, trainable, arrived_at",
     "listening_history": "user_id, track_id, track_name, artist_name, played_at, play_count,"
     " total_listen_time_ms, updated_at",
     "music_interactions": "event_id, user_id, episode, track_id, feedback_type, reward, state,"

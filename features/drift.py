@@ -48,13 +48,24 @@ _FEATURES = sa.text(
     FROM binned GROUP BY name, bin
     """  # noqa: S608 - constants above
 )
+# Who has a play before the window has no need of counts: they are then not asked for.
 _LISTENERS = sa.text(
     f"""
     WITH heard AS ({_HEARD}), active AS (
-        SELECT at >= :day AS today, user_id, date_trunc('day', max(at)) AS last
-        FROM heard GROUP BY 1, 2, date_trunc('day', at))
-    SELECT today, greatest(0, (last::date - u.created_at::date)), count(*)
-    FROM active JOIN users u USING (user_id) GROUP BY 1, 2
+        SELECT at >= :day AS today, user_id, max(at) AS last
+        FROM heard GROUP BY 1, 2, date_trunc('day', at)
+    ), known AS MATERIALIZED (
+        SELECT u.user_id, f.first, least(u.created_at, f.first) AS since,
+               CASE WHEN f.first < :since THEN 0
+                    ELSE (SELECT count(DISTINCT c.artist_key) FROM artist_plays c
+                          WHERE c.user_id = u.user_id AND c.imported_at < :until) END AS undated
+        FROM (SELECT DISTINCT user_id FROM active) a JOIN users u USING (user_id)
+        LEFT JOIN LATERAL (SELECT p.played_at AS first FROM plays p WHERE p.user_id = u.user_id
+                           ORDER BY p.played_at LIMIT 1) f ON true
+    )
+    SELECT today, greatest(0, floor(extract(epoch FROM last - since) / 86400))::int,
+           coalesce(first <= last, false), undated, count(*)
+    FROM active JOIN known USING (user_id) GROUP BY 1, 2, 3, 4
     """  # noqa: S608 - constants above
 )
 
@@ -63,7 +74,8 @@ def drift(engine: sa.Engine, *, day: datetime, until: datetime) -> dict[str, flo
     """Return name -> PSI of [day, until) against the days before, where there is enough to say.
 
     Names: each audio feature of what was heard, `category` of what was heard, `listeners` by the
-    cold-start stage of who was active (each listener once a day).
+    cold-start stage of who was active (each listener once a day). Of a history that was imported
+    later, the stages before count it too: what moves is who listens, not what is known of them.
     """
     asked = {"day": day, "until": until}
     with engine.connect() as connection:
@@ -78,8 +90,8 @@ def drift(engine: sa.Engine, *, day: datetime, until: datetime) -> dict[str, flo
     for name, bin_, today, before in features:
         counts.setdefault(name, {})[bin_] = [today, before]
     stages: dict[str, list[int]] = {}
-    for is_today, age, n in ages:
-        stage = stage_of(int(age), has_dated_plays=True, undated_artists=0)
+    for is_today, age, is_dated, undated, n in ages:
+        stage = stage_of(age, has_dated_plays=is_dated, undated_artists=undated)
         stages.setdefault(str(stage), [0, 0])[0 if is_today else 1] += n
     counts["listeners"] = stages
     found = {}

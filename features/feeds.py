@@ -2,47 +2,45 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from statistics import median
 
 import sqlalchemy as sa
 
+from features.arrivals import FEEDS, Arrivals
 from features.bulk import make_room
 
 BEFORE_DAYS = 28
 """A day is compared with so many days before it."""
 
-_FEEDS = {
-    "plays": ("plays", "played_at", "ms_played"),
-    "feedback": ("music_interactions", "received_at", "listen_duration_ms"),
-}
+_HEARD = {"plays": "ms_played", "feedback": "listen_duration_ms"}
 
 
-def _statements(table: str, at: str, heard: str) -> tuple[sa.TextClause, sa.TextClause]:
+def _statements(arrivals: Arrivals, heard: str) -> tuple[sa.TextClause, sa.TextClause]:
     day = sa.text(
         f"""
-        WITH day AS (SELECT user_id, track_id, {heard} AS heard, trainable FROM {table}
-                     WHERE {at} >= :until - interval '1 day' AND {at} < :until)
-        SELECT count(*), count(DISTINCT user_id), count(*) FILTER (WHERE heard = 0),
-               count(heard), count(*) FILTER (WHERE NOT trainable),
+        WITH day AS (SELECT user_id, track_id, {heard} AS heard, trainable, {arrivals.late} AS late
+                     FROM {arrivals.table} WHERE {arrivals.within})
+        SELECT count(*), count(*) FILTER (WHERE late), count(DISTINCT user_id),
+               count(*) FILTER (WHERE heard = 0), count(heard),
+               count(*) FILTER (WHERE NOT trainable),
+               count(*) FILTER (WHERE NOT trainable AND late),
                coalesce((SELECT max(n) FROM (SELECT count(*) AS n FROM day GROUP BY track_id) t), 0)
         FROM day
         """  # noqa: S608 - constants above
     )
     before = sa.text(
         f"""
-        SELECT floor(extract(epoch FROM :until - {at}) / 86400)::int AS days_ago, count(*),
-               count(*) FILTER (WHERE NOT trainable)
-        FROM {table}
-        WHERE {at} >= :until - make_interval(days => :days + 1)
-          AND {at} < :until - interval '1 day'
+        SELECT ceil(extract(epoch FROM :until - {arrivals.came_in}) / 86400)::int AS days_ago,
+               count(*), count(*) FILTER (WHERE NOT trainable)
+        FROM {arrivals.table} WHERE {arrivals.within} AND NOT {arrivals.late}
         GROUP BY days_ago
         """  # noqa: S608 - constants above
     )
     return day, before
 
 
-_STATEMENTS = {name: _statements(*of) for name, of in _FEEDS.items()}
+_STATEMENTS = {name: _statements(FEEDS[name], heard) for name, heard in _HEARD.items()}
 
 
 @dataclass(frozen=True)
@@ -53,6 +51,9 @@ class Feed:
     ----------
     rows, listeners
         How many there were.
+    late, late_untrainable
+        Rows of what happened over a week before, and those of them that may not be trained on:
+        history that somebody brought. How much of it there is says nothing of a feed.
     silent, timed
         Rows that say 0 ms were heard, of those that say how long.
     untrainable
@@ -60,9 +61,11 @@ class Feed:
     top_track
         Rows of the track that has most.
     usual
-        The median of rows over the days before, days without any counting as 0.
+        The median of rows a day over the days before, without late ones; a day without any is 0.
     usual_untrainable
-        Share of the rows of those days that may not be trained on.
+        Share of those rows that may not be trained on.
+    days
+        How long it was.
     """
 
     name: str
@@ -74,6 +77,14 @@ class Feed:
     top_track: int
     usual: float
     usual_untrainable: float
+    late: int = 0
+    late_untrainable: int = 0
+    days: float = 1.0
+
+    @property
+    def current(self) -> int:
+        """Rows that are not late."""
+        return self.rows - self.late
 
 
 @dataclass(frozen=True)
@@ -99,19 +110,20 @@ class Limits:
     untrainable: float = 0.5
 
 
-def read_feeds(engine: sa.Engine, *, until: datetime) -> list[Feed]:
-    """Return every feed on the day that ends at `until`."""
+def read_feeds(engine: sa.Engine, *, since: datetime, until: datetime) -> list[Feed]:
+    """Return every feed by what came in in [since, until), a day or some."""
+    day = {"since": since, "until": until}
+    before = {"since": since - timedelta(days=BEFORE_DAYS), "until": since}
     feeds = []
     with engine.connect() as connection:
         make_room(connection)
         for name, (of_day, of_before) in _STATEMENTS.items():
-            asked = {"until": until, "days": BEFORE_DAYS}
-            rows, listeners, silent, timed, untrainable, top = connection.execute(
-                of_day, asked
-            ).one()
-            before = connection.execute(of_before, asked).all()
-            counts = [row[1] for row in before] + [0] * (BEFORE_DAYS - len(before))
-            total = sum(row[1] for row in before)
+            rows, late, listeners, silent, timed, untrainable, late_untrainable, top = (
+                connection.execute(of_day, day).one()
+            )
+            past = connection.execute(of_before, before).all()
+            counts = [row[1] for row in past] + [0] * (BEFORE_DAYS - len(past))
+            total = sum(row[1] for row in past)
             feeds.append(
                 Feed(
                     name,
@@ -122,7 +134,10 @@ def read_feeds(engine: sa.Engine, *, until: datetime) -> list[Feed]:
                     untrainable,
                     top,
                     float(median(counts)),
-                    sum(row[2] for row in before) / total if total else 0.0,
+                    sum(row[2] for row in past) / total if total else 0.0,
+                    late,
+                    late_untrainable,
+                    (until - since) / timedelta(days=1),
                 )
             )
     return feeds
@@ -131,19 +146,25 @@ def read_feeds(engine: sa.Engine, *, until: datetime) -> list[Feed]:
 def broken(feeds: Sequence[Feed], limits: Limits) -> list[str]:
     """Return one line for each thing that speaks against a day's data; none: it can be used.
 
+    How much came in, and whether it may be trained on, is judged without the history that somebody
+    brought: a large import is no broken feed. What rows say is judged of all of them.
+
     Examples
     --------
     >>> day = Feed("plays", 100, 9, 60, 100, 0, 10, 110.0, 0.0)
     >>> broken([day], Limits())
     ['plays: 60% of 100 say that 0 ms were heard (at most 20%)']
     >>> broken([Feed("plays", 10, 9, 0, 10, 0, 2, 110.0, 0.0)], Limits())
-    ['plays: 10 rows came in, 110 are usual (at least 20% of them)']
+    ['plays: 10 rows a day came in, 110 are usual (at least 20% of them)']
+    >>> broken([Feed("plays", 60, 9, 0, 60, 0, 2, 110.0, 0.0, days=3.0)], Limits())
+    ['plays: 20 rows a day came in, 110 are usual (at least 20% of them)']
     """
     lines = []
     for feed in feeds:
-        if feed.usual >= limits.least_rows and feed.rows < limits.volume * feed.usual:
+        daily = feed.current / feed.days
+        if feed.usual >= limits.least_rows and daily < limits.volume * feed.usual:
             lines.append(
-                f"{feed.name}: {feed.rows} rows came in, {feed.usual:g} are usual"
+                f"{feed.name}: {daily:.0f} rows a day came in, {feed.usual:g} are usual"
                 f" (at least {limits.volume:.0%} of them)"
             )
         if feed.rows < limits.least_rows:
@@ -158,10 +179,12 @@ def broken(feeds: Sequence[Feed], limits: Limits) -> list[str]:
                 f"{feed.name}: {feed.top_track / feed.rows:.0%} of {feed.rows} are one track"
                 f" (at most {limits.top_track:.0%})"
             )
-        share = feed.untrainable / feed.rows
+        if feed.current < limits.least_rows:
+            continue
+        share = (feed.untrainable - feed.late_untrainable) / feed.current
         if share > feed.usual_untrainable + limits.untrainable:
             lines.append(
-                f"{feed.name}: {share:.0%} of {feed.rows} may not be trained on,"
+                f"{feed.name}: {share:.0%} of {feed.current} may not be trained on,"
                 f" {feed.usual_untrainable:.0%} are usual"
             )
     return lines

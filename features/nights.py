@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -51,6 +51,7 @@ _STEPS = sa.text(
     " ORDER BY started_at, step"
 )
 _LAST_DONE = sa.text("SELECT max(night) FROM nights WHERE status = 'done' AND night <= :until")
+_LAST_MOMENT = sa.text("SELECT max(as_of) FROM nights WHERE status = 'done' AND as_of < :before")
 _UNFINISHED = sa.text(
     "SELECT night FROM nights WHERE status <> 'done' AND night BETWEEN :since AND :until"
 )
@@ -164,6 +165,23 @@ def last_done(engine: sa.Engine, *, until: date) -> date | None:
     with engine.connect() as connection:
         found: date | None = connection.scalar(_LAST_DONE, {"until": until})
     return found
+
+
+def last_moment(engine: sa.Engine, *, before: datetime) -> datetime | None:
+    """Return the latest moment before another as of which a night came to its end, if any."""
+    with engine.connect() as connection:
+        found: datetime | None = connection.scalar(_LAST_MOMENT, {"before": before})
+    return found
+
+
+def watched_since(engine: sa.Engine, night: date, *, as_of: datetime) -> datetime:
+    """Return from when on the watch of a night looked, up to its moment: a day, where it did not.
+
+    A day too for nights whose watch did not write that down.
+    """
+    found = steps(engine, night).get("watch")
+    said = None if found is None else found.outcome.get("since")
+    return as_of - timedelta(days=1) if said is None else datetime.fromisoformat(said)
 
 
 def unfinished(engine: sa.Engine, *, since: date, until: date) -> set[date]:

@@ -10,6 +10,8 @@ from cryptography.fernet import Fernet
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from features.targets import TARGETS
+
 ROOT = Path(__file__).resolve().parent.parent
 REDIS_SHARES = 6
 """A worker's: two for its edge, and one for each of the four databases of computations."""
@@ -74,10 +76,20 @@ class Settings(BaseSettings):
     bondhu_watch_top_track: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
     bondhu_watch_volume: Annotated[float, Field(ge=0.0, le=1.0)] = 0.2
     bondhu_watch_untrainable: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
-    bondhu_watch_long_plays: Annotated[float, Field(ge=0.0, le=1.0)] = 0.6
-    bondhu_watch_new_artists: Annotated[float, Field(ge=0.0, le=10_000.0)] = 5.0
-    bondhu_watch_entropy: Annotated[float, Field(ge=0.0, le=20.0)] = 3.5
-    bondhu_watch_cache_hits: Annotated[float, Field(ge=0.0, le=1.0)] = 0.8
+    bondhu_watch_cached_ms: Annotated[float, Field(ge=0.0, le=100_000.0)] = TARGETS["cached"].limit
+    bondhu_watch_initial_ms: Annotated[float, Field(ge=0.0, le=100_000.0)] = TARGETS[
+        "initial"
+    ].limit
+    bondhu_watch_queries_ms: Annotated[float, Field(ge=0.0, le=100_000.0)] = TARGETS[
+        "queries"
+    ].limit
+    bondhu_watch_cache_hits: Annotated[float, Field(ge=0.0, le=1.0)] = TARGETS["cache_hits"].limit
+    bondhu_watch_long_plays: Annotated[float, Field(ge=0.0, le=1.0)] = TARGETS["long_plays"].limit
+    bondhu_watch_new_artists: Annotated[float, Field(ge=0.0, le=10_000.0)] = TARGETS[
+        "new_artists"
+    ].limit
+    bondhu_watch_entropy: Annotated[float, Field(ge=0.0, le=20.0)] = TARGETS["entropy_bits"].limit
+    bondhu_watch_uptime: Annotated[float, Field(ge=0.0, le=1.0)] = TARGETS["uptime"].limit
 
     bondhu_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     otel_exporter_otlp_endpoint: Annotated[str, Field(pattern="^https?://")] | None = None

@@ -12,17 +12,12 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from features.arrivals import FEEDS
 from features.imports import InputError, one_at_a_time
 
 KIND = "withdrawal"
 """Of the row in `imports` that tells of one."""
 
-_TABLES = {
-    "plays": ("plays", "played_at"),
-    "counts": ("artist_plays", "imported_at"),
-    "feedback": ("music_interactions", "received_at"),
-}
-FEEDS = tuple(_TABLES)
 # The log of feedback refuses changes to what was said; whether it may be trained on is not said.
 _OPEN = sa.text("ALTER TABLE music_interactions DISABLE TRIGGER music_interactions_append_only")
 _CLOSE = sa.text("ALTER TABLE music_interactions ENABLE TRIGGER music_interactions_append_only")
@@ -81,13 +76,14 @@ def withdraw(
 ) -> Withdrawn:
     """Make what came in from a source in [since, until) not trainable; the next fits leave it out.
 
+    What came in then may tell of any time: a history that was imported goes as a whole.
     It is written to `imports` and `quarantine`, with who did it and why, unless nothing was left to
     withdraw. Feedback that arrives meanwhile waits for the end of the transaction.
 
     Parameters
     ----------
     feed
-        `plays`, `counts` (plays per artist, by when they were imported) or `feedback`.
+        `plays`, `counts` (plays per artist) or `feedback`.
     dry_run
         Count only.
 
@@ -96,11 +92,10 @@ def withdraw(
     InputError
         There is no such feed, or nothing came in from that source; the message says what did.
     """
-    if feed not in _TABLES:
+    if feed not in FEEDS:
         raise InputError(f"there is no feed {feed}: the feeds are {', '.join(FEEDS)}")
-    table, at = _TABLES[feed]
+    table, where = FEEDS[feed].table, FEEDS[feed].within
     window = {"since": since, "until": until}
-    where = f"{at} >= :since AND {at} < :until"
     by_source = sa.text(
         f"SELECT source, count(*), count(*) FILTER (WHERE trainable) FROM {table}"  # noqa: S608
         f" WHERE {where} GROUP BY source ORDER BY source"

@@ -69,10 +69,11 @@ def refresh_features(night: Night) -> Outcome:
     def say(step: str, share: float = 0.0) -> None:
         night.say(f"refresh_features: {step}")
 
-    build_features(engine, now=night.as_of, progress=say)
+    # Stamped with now: lists that were served since the night's moment knew what stood before.
+    build_features(engine, now=night.now(), progress=say)
     for line in audio.fill_audio(night.environment, say):
         night.say(f"refresh_features: {line}")
-    built = build_features(engine, now=night.as_of, progress=say)
+    built = build_features(engine, now=night.now(), progress=say)
     return {
         "tracks": built.tracks,
         "artists": built.artist_total,

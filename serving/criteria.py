@@ -1,27 +1,20 @@
 """The promises that a worker can check by itself, as they were kept lately."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from prometheus_client import Histogram
 from prometheus_client.samples import Sample
 
+from features.engagement import Figure, long_plays
+from features.targets import SHARE, TARGETS
 from serving.caches import CacheStats
 from serving.metrics import LATENCY, QUERIES
 from serving.schemas import Criterion
 
-SHARE = 0.95
 SINCE_START = "this worker, since its start"
 DAYS = 30
-
-_PLAYS = sa.text(
-    """
-    SELECT count(*), count(*) FILTER (WHERE listen_duration_ms > 30000)
-    FROM music_interactions
-    WHERE listen_duration_ms IS NOT NULL AND received_at > :now - make_interval(days => :days)
-    """
-)
 
 
 def criteria(connection: sa.Connection, lists: CacheStats, *, now: datetime) -> list[Criterion]:
@@ -29,35 +22,32 @@ def criteria(connection: sa.Connection, lists: CacheStats, *, now: datetime) -> 
 
     Times are the upper ends of the histogram's bins that hold 95% of what was observed.
     """
-    plays, long_plays = connection.execute(_PLAYS, {"now": now, "days": DAYS}).one()
-    total = lists.total_requests
+    heard = long_plays(connection, since=now - timedelta(days=DAYS), until=now)
+    n = lists.total_requests
+    hits = Figure(lists.hits / n if n else None, n)
     return [
-        _below("API response (cached), ms, 95%", 200.0, LATENCY, {"cache": "hit"}),
-        _below("Initial recommendation, ms, 95%", 3000.0, LATENCY, {"cache": "miss"}),
-        _below("Database query, ms, 95%", 50.0, QUERIES, {}),
-        _above("Cache hit rate, %", 80.0, lists.hits, total, "7 days, all workers"),
-        _above("Tracks played > 30 s, %", 60.0, long_plays, plays, f"{DAYS} days"),
+        _row("cached", _time(LATENCY, {"cache": "hit"}), SINCE_START),
+        _row("initial", _time(LATENCY, {"cache": "miss"}), SINCE_START),
+        _row("queries", _time(QUERIES, {}), SINCE_START),
+        _row("cache_hits", hits, "7 days, all workers"),
+        _row("long_plays", heard, f"{DAYS} days"),
     ]
 
 
-def _below(metric: str, target: float, histogram: Histogram, labels: dict[str, str]) -> Criterion:
-    n, actual = quantile(histogram, labels, SHARE)
-    milliseconds = None if actual is None else actual * 1000
-    return Criterion(
-        metric=metric,
-        target=f"< {target:g}",
-        actual=milliseconds,
-        n=n,
-        window=SINCE_START,
-        met=None if milliseconds is None else milliseconds < target,
-    )
+def _time(histogram: Histogram, labels: dict[str, str]) -> Figure:
+    n, seconds = quantile(histogram, labels, SHARE)
+    return Figure(None if seconds is None else seconds * 1000, n)
 
 
-def _above(metric: str, target: float, hits: int, n: int, window: str) -> Criterion:
-    actual = 100 * hits / n if n else None
-    met = None if actual is None else actual > target
+def _row(name: str, figure: Figure, window: str) -> Criterion:
+    target, value = TARGETS[name], figure.value
     return Criterion(
-        metric=metric, target=f"> {target:g}", actual=actual, n=n, window=window, met=met
+        metric=", ".join(filter(None, (target.name, target.unit, target.of))),
+        target=f"{target.direction} {target.scaled(target.limit):g}",
+        actual=None if value is None else target.scaled(value),
+        n=figure.n,
+        window=window,
+        met=None if value is None else target.is_met(value),
     )
 
 

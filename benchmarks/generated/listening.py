@@ -28,7 +28,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
                        "trainable"),
     "users": ("user_id", "created_at", "source"),
     "personality_scores": ("user_id", *TRAITS, "assessment_confidence", "assessment_method"),
-    "plays": ("user_id", "track_id", "played_at", "ms_played", "source", "trainable"),
+    "plays": ("user_id", "track_id", "played_at", "arrived_at", "ms_played", "source", "trainable"),
 }  # fmt: skip
 """Table -> its columns in the files, in the order in which tables are loaded."""
 
@@ -115,11 +115,13 @@ def plays(rng: np.random.Generator, size: Size, n: int, *, since_ms: int) -> Ite
         track = (size.tracks * _hashed(user, slot) ** 2.5).astype(np.int64)
         at = since_ms + rng.integers(span, size=len(user))
         order = np.lexsort((at, user))
+        played_at = pa.array(at[order], pa.timestamp("ms", tz="UTC"))
         yield pa.table(
             [
                 _named("listener-", user[order], 6),
                 _named("generated-track-", track[order], 7),
-                pa.array(at[order], pa.timestamp("ms", tz="UTC")),
+                played_at,
+                played_at,  # it came in on its day
                 pa.array(rng.integers(30_000, 300_000, size=len(user))),
                 *_origin(len(user)),
             ],

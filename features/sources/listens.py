@@ -57,8 +57,8 @@ WHERE NOT EXISTS (
       AND i.occurred_at = l.played_at + l.ms_played * interval '1 millisecond')
 """
 _INSERT = """
-INSERT INTO plays (user_id, track_id, played_at, ms_played, source, trainable)
-SELECT :user_id, track_id, played_at, ms_played, :source, :trainable
+INSERT INTO plays (user_id, track_id, played_at, ms_played, source, trainable, arrived_at)
+SELECT :user_id, track_id, played_at, ms_played, :source, :trainable, CAST(:now AS timestamptz)
 FROM listens WHERE kind = 'play'
 """
 _AGGREGATE = """

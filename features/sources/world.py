@@ -35,7 +35,9 @@ SCORE_COLUMNS = (
     "user_id", *TRAITS, "assessment_confidence", "trait_confidence", "assessment_method",
     "assessment_date",
 )  # fmt: skip
-PLAY_COLUMNS = ("user_id", "track_id", "played_at", "ms_played", "source", "trainable")
+PLAY_COLUMNS = (
+    "user_id", "track_id", "played_at", "arrived_at", "ms_played", "source", "trainable",
+)  # fmt: skip
 
 
 def build_world(
@@ -199,4 +201,5 @@ def _play_rows(
         times = np.datetime_as_string(joined + plays.start_ms.astype("timedelta64[ms]"), unit="ms")
         user_id = _user_id(i)
         for track, time, ms in zip(plays.track, times, plays.ms_played, strict=True):
-            yield user_id, ids[track], f"{time}Z", ms, SOURCE, True
+            at = f"{time}Z"  # it came in on its day
+            yield user_id, ids[track], at, at, ms, SOURCE, True

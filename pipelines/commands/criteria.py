@@ -13,14 +13,20 @@ from pipelines.environment import open_environment
 from pipelines.nights.errors import NightError
 
 DAYS = 30
+NOT_MET = 20
+"""The exit code that a night has for the same."""
 
 
 def criteria(
     since: Annotated[
         str | None, typer.Option(metavar="YYYY-MM-DD", help="From this day on; 30 days ago.")
     ] = None,
+    check: Annotated[bool, typer.Option("--check", help="End with 20 if one is not met.")] = False,
 ) -> None:
-    """Compute the eight success criteria from what is stored: figure, target, window, n."""
+    """Compute the eight success criteria from what is stored: figure, target, window, n.
+
+    What nothing was measured of is neither met nor not met.
+    """
     from pipelines import criteria as promises  # noqa: PLC0415 - with the next
     from pipelines.watch import cache_hits  # noqa: PLC0415 - imports the service's caches
 
@@ -46,6 +52,10 @@ def criteria(
     typer.echo(
         "What 'bondhu demo' says is left out; its calls are in the cache hit rate.", err=True
     )
+    missed = [row.metric for row in rows if row.met is False]
+    if check and missed:
+        typer.echo(f"not met: {'; '.join(missed)}", err=True)
+        raise typer.Exit(NOT_MET)
 
 
 def probe(

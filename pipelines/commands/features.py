@@ -8,10 +8,11 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from features import nights
+from features.arrivals import FEEDS
 from features.build import build_features
 from features.retention import clean as remove
 from features.settings import read_settings
-from features.withdrawal import FEEDS, withdraw
+from features.withdrawal import withdraw
 from pipelines.audio import fill_audio
 from pipelines.commands.output import console, login_name
 from pipelines.environment import open_environment
@@ -69,7 +70,7 @@ def withdraw_rows(  # noqa: PLR0917 - words of a command
     night: Annotated[
         str | None,
         typer.Option(
-            metavar="YYYY-MM-DD", help="The 24 hours that the watch of a night looked at."
+            metavar="YYYY-MM-DD", help="What the watch of a night looked at: a day, mostly."
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option(help="Count the rows; change nothing.")] = False,
@@ -82,13 +83,18 @@ def withdraw_rows(  # noqa: PLR0917 - words of a command
         raise NightError("give either --date, a day in UTC, or --night, the day before a night")
     with open_environment(read_settings()) as environment:
         engine = environment.engine
-        since = _start_of(day) if night is None else _moment_of(engine, night) - timedelta(days=1)
+        if night is None:
+            since = _start_of(day)
+            until = since + timedelta(days=1)
+        else:
+            until = _moment_of(engine, night)
+            since = nights.watched_since(engine, _start_of(night).date(), as_of=until)
         done = withdraw(
             engine,
             feed,
             source,
             since=since,
-            until=since + timedelta(days=1),
+            until=until,
             who=login_name(),
             reason=reason,
             now=datetime.now(UTC),

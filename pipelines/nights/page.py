@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, timedelta
+from datetime import UTC
 from importlib.resources import files
 from typing import Any
 
@@ -51,6 +51,10 @@ TRENDS: Sequence[tuple[str, Sequence[str], str, str]] = (
      "new_artists"),
     ("Entropy, bits", ("engagement", "entropy_bits", "value"), "{:.2f}", "entropy"),
     ("Cache hits", ("engagement", "cache_hits", "value"), "{:.1%}", "cache_hits"),
+    ("Cached answers, 95% within ms", ("engagement", "cached", "value"), "{:g}", "cached_ms"),
+    ("First lists, 95% within ms", ("engagement", "initial", "value"), "{:g}", "initial_ms"),
+    ("Queries, 95% within ms", ("engagement", "queries", "value"), "{:g}", "queries_ms"),
+    ("Uptime", ("engagement", "uptime", "value"), "{:.2%}", "uptime"),
     ("Largest drift, PSI", ("drift",), "{:.2f}", "psi"),
 )  # fmt: skip
 """Label, where the watch's outcome holds it, how it is written, and its setting BONDHU_WATCH_..."""
@@ -72,6 +76,7 @@ def page(night: Night) -> str:
         files("pipelines.nights").joinpath("night.html").read_text(encoding="utf-8")
     )
     decided = night.outcome("promote")  # the database does not keep the order of keys
+    since = nights.watched_since(engine, night.date, as_of=night.as_of)
     took = [one for one in done.values() if one.seconds is not None]
     return template.render(
         night=night.date.isoformat(),
@@ -108,7 +113,7 @@ def page(night: Night) -> str:
             None,
         ),
         past=[row for row in known[::-1] if row.night < night.date][:14],
-        day_before=f"{night.as_of - timedelta(days=1):%Y-%m-%d %H:%M}",
+        day_before=f"{since.astimezone(UTC):%Y-%m-%d %H:%M}",
         size=(WIDTH, HEIGHT),
     )
 

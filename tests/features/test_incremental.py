@@ -14,7 +14,7 @@ from features.build import build_features
 from features.imports import append
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
-PLAYS = ("user_id", "track_id", "played_at", "ms_played", "source", "trainable")
+PLAYS = ("user_id", "track_id", "played_at", "ms_played", "source", "trainable", "arrived_at")
 # Without what says when a row was written.
 TABLES = {
     "listening_history": "user_id, track_id, track_name, artist_name, played_at, play_count,"
@@ -220,7 +220,7 @@ def test_a_large_load_is_the_same_as_a_small_one(
     music: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     execute(music, "INSERT INTO users (user_id, source) VALUES ('u0', 'test')")
-    rows = [("u0", f"t{i % 12}", NOW + timedelta(seconds=i % 40), i, "test", True)
+    rows = [("u0", f"t{i % 12}", NOW + timedelta(seconds=i % 40), i, "test", True, NOW)
             for i in range(60)]  # fmt: skip
     found = []
     for large in (False, True):

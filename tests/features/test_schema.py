@@ -25,7 +25,7 @@ COLUMNS = {
     "music_rl_models": "user_id version through_seq q_table own_sums created_at",
     "music_genre_preferences": "user_id genre preference n updated_at",
     "users": "user_id created_at",
-    "plays": "user_id track_id played_at ms_played source trainable",
+    "plays": "user_id track_id played_at ms_played source trainable arrived_at",
     "artist_plays": "user_id artist_name artist_key play_count source trainable",
     "tracks": "track_id isrc artist_name album_name release_date duration_ms explicit popularity",
     "audio_features": "track_id danceability energy valence tempo acousticness instrumentalness "
@@ -170,3 +170,33 @@ def test_interactions_cannot_be_changed(engine: sa.Engine) -> None:
         engine.begin() as connection,
     ):
         connection.execute(sa.text("UPDATE music_interactions SET reward = 2"))
+
+
+def test_when_plays_came_in_is_known_from_migration_0010_on(engine: sa.Engine) -> None:
+    """What was there stays without; who does not say when, as the release before, says now."""
+    play = "INSERT INTO plays (user_id, track_id, played_at, ms_played, source, trainable)"
+    migrate(engine, "base")
+    try:
+        migrate(engine, "0009")
+        with engine.begin() as connection:
+            connection.execute(sa.text("INSERT INTO users (user_id, source) VALUES ('u', 'test')"))
+            connection.execute(
+                sa.text(
+                    "INSERT INTO tracks (track_id, track_name, artist_name, artist_key, source,"
+                    " trainable) VALUES ('t', 'T', 'A', 'a', 'test', true)"
+                )
+            )
+            connection.execute(
+                sa.text(f"{play} VALUES ('u', 't', '2026-01-01Z', 1000, 'test', true)")
+            )
+    finally:
+        migrate(engine)
+    with engine.begin() as connection:
+        connection.execute(sa.text(f"{play} VALUES ('u', 't', '2026-01-02Z', 1000, 'test', true)"))
+        connection.execute(
+            sa.text("SELECT upsert_listening_history('u', 't', '2026-01-03Z', 1000, 'other')")
+        )
+        found = connection.execute(
+            sa.text("SELECT arrived_at IS NULL, arrived_at = now() FROM plays ORDER BY played_at")
+        ).all()
+    assert [tuple(row) for row in found] == [(True, None), (False, True), (False, True)]

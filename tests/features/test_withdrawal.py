@@ -8,6 +8,7 @@ from nights_world import NightsWorld
 
 from features import feeds
 from features.imports import InputError
+from features.sources import listens
 from features.withdrawal import Withdrawn, withdraw
 from training.data.histories import read_histories
 
@@ -57,7 +58,9 @@ def test_plays_of_a_day_teach_nothing_any_more(world: NightsWorld) -> None:
             sa.text("SELECT count(*), count(*) FILTER (WHERE trainable) FROM plays")
         ).one()
     assert tuple(kept) == (20 * 13, 20 * 9)
-    of_day = next(one for one in feeds.read_feeds(engine, until=END) if one.name == "plays")
+    of_day = next(
+        one for one in feeds.read_feeds(engine, since=END - DAY, until=END) if one.name == "plays"
+    )
     assert of_day.untrainable == 80
     assert read_histories(engine).refused == {"plays from planted": 80}
 
@@ -80,3 +83,24 @@ def test_what_there_is_to_withdraw_is_named(world: NightsWorld) -> None:
         withdrawn(world, "plays", "spotify")
     with pytest.raises(InputError, match="the feeds are plays, counts, feedback"):
         withdrawn(world, "songs", "planted")
+
+
+def test_a_history_that_came_in_today_goes_as_a_whole(world: NightsWorld) -> None:
+    """200 plays of 0 ms, heard last week and imported today: judged today, taken back today."""
+    engine = world.engine
+    with engine.begin() as connection:
+        listens.open_stage(connection)
+        for n in range(200):
+            at = END - 8 * DAY + n * timedelta(minutes=5)
+            listens.stage(connection, f"{world.tracks[n % 20]}\t{at.isoformat()}\t0\tplay\n")
+        listens.store(
+            connection, "user000", source="listenbrainz", trainable=True, now=END - DAY / 2
+        )
+        connection.execute(sa.text("UPDATE plays SET ms_played = 180000 WHERE source = 'planted'"))
+    of_day = feeds.read_feeds(engine, since=END - DAY, until=END)
+    assert feeds.broken(of_day, feeds.Limits()) == [
+        "plays: 71% of 280 say that 0 ms were heard (at most 20%)"
+    ]
+    done = withdrawn(world, "plays", "listenbrainz")
+    assert done == Withdrawn("plays", "listenbrainz", 200, 200)
+    assert read_histories(engine).refused == {"plays from listenbrainz": 200}

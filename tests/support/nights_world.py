@@ -100,7 +100,7 @@ class NightsWorld:
         self._play([[day + timedelta(hours=x) for x in row] for row in hours.tolist()], ms_played)
 
     def _play(self, times: Sequence[Sequence[datetime]], ms_played: int) -> None:
-        """Write plays at each listener's times."""
+        """Write plays at each listener's times, as having come in then."""
         users, tracks = [], []
         for user, row in enumerate(times):
             chance = self.chance(user) ** 2
@@ -110,7 +110,7 @@ class NightsWorld:
         with self.engine.begin() as connection:
             connection.execute(
                 sa.text(
-                    "INSERT INTO plays SELECT t.user_id, t.track, t.at, :ms, 'planted', true"
+                    "INSERT INTO plays SELECT t.user_id, t.track, t.at, :ms, 'planted', true, t.at"
                     " FROM unnest(CAST(:users AS text[]), CAST(:tracks AS text[]),"
                     " CAST(:times AS timestamptz[])) AS t(user_id, track, at)"
                 ),

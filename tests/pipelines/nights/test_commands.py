@@ -8,7 +8,8 @@ import sqlalchemy as sa
 from commands import assert_one_line, run
 from nights_world import NightsWorld
 
-from features import nights
+from features import nights, probes
+from features.probes import Probe
 from pipelines.servers import Endpoints
 from pipelines.steps import STEPS
 
@@ -67,12 +68,26 @@ def test_a_broken_day_is_withdrawn(tmp_path: Path, on: Endpoints, engine: sa.Eng
         ran = run(*words, "--night", "2026-05-20", home=tmp_path, servers=on)
         assert ran.returncode == 0, ran.stderr
         assert f"15 rows, withdrawn from training: {expected}" in ran.stdout
+    # A watch that looked at two days said so.
+    world.live(end - timedelta(days=2), plays=1)
+    nights.begin_step(engine, end.date(), "watch", now=end)
+    since = {"since": (end - timedelta(days=2)).isoformat()}
+    nights.end_step(engine, end.date(), "watch", failed=False, seconds=1.0, outcome=since)
+    ran = run(*words, "--night", "2026-05-20", home=tmp_path, servers=on)
+    assert "20 rows, withdrawn from training: 5" in ran.stdout, ran.stderr
 
 
-def test_eight_criteria(tmp_path: Path, on: Endpoints) -> None:
+def test_eight_criteria(tmp_path: Path, on: Endpoints, engine: sa.Engine) -> None:
     ran = run("criteria", "--since", "2026-05-01", home=tmp_path, servers=on)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.count("nothing measured") == 8
+    assert run("criteria", "--check", home=tmp_path, servers=on).returncode == 0
+    at = datetime.now(UTC) - timedelta(hours=1)
+    probes.store(engine, Probe("a", at, False, 3.0, {}))
+    assert run("criteria", home=tmp_path, servers=on).returncode == 0
+    ran = run("criteria", "--check", home=tmp_path, servers=on)
+    assert ran.returncode == 20
+    assert ran.stderr.endswith("not met: Uptime, of 30 s probes\n")
 
 
 def test_an_address_that_is_none_is_named(tmp_path: Path, on: Endpoints) -> None:

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from nights_world import NightsWorld
 
 from features.database import connect
+from features.imports import Report, record
 from serving import lists
 from serving.lists import PackedList
 from serving.schemas import RecommendRequest
@@ -51,6 +52,9 @@ def test_equals_an_undisturbed_night(
     )
     world.plant()
     world.live(start)
+    with engine.begin() as connection:  # as an import of what came in leaves it
+        report = Report("planted", 9, 9, {})
+        record(connection, report, sha256="0" * 64, now=NOW - timedelta(hours=2))
     for user in range(0, LISTENERS, 2):
         at = NOW - timedelta(hours=2)
         tracks = world.tracks[user : user + 5]

@@ -16,6 +16,7 @@ from serving_world import SECRET, opened
 import pipelines.environment
 from features import nights
 from features.database import connect, mlflow_uri
+from features.imports import Report, record
 from features.settings import Settings
 from pipelines import promoting, steps
 from pipelines.environment import Environment
@@ -302,6 +303,24 @@ def test_missed_nights_are_due_as_far_back_as_is_set(engine: sa.Engine) -> None:
     assert due.due(engine, at, catch_up=7) == []
     nights.begin(engine, last - timedelta(days=1), as_of=at, holder="a", now=at)
     assert due.due(engine, at, catch_up=7) == [last - timedelta(days=1)]
+
+
+def test_what_a_late_night_writes_is_of_when_it_wrote_it(environment: Environment) -> None:
+    """Lists served since the night's moment were made of the audio before it."""
+    engine, as_of = environment.engine, now() - timedelta(days=2)
+    NightsWorld(engine, listeners=2, artists=6, tracks_each=2, circles=2, start=as_of).plant()
+    began = now()
+    with engine.begin() as connection:
+        record(connection, Report("planted", 9, 9, {}), sha256="0" * 64, now=began)
+    night = Night(as_of.date(), as_of, environment, now, lambda line: None)
+    for _ in range(2):  # as when the first was killed at its end
+        steps.refresh_features(night)
+    with engine.connect() as connection:
+        artists = set(connection.scalars(sa.text("SELECT updated_at FROM artist_audio_features")))
+        builds = connection.scalars(sa.text("SELECT built_at FROM feature_builds")).all()
+    assert min(artists) > began
+    assert len(builds) == 1
+    assert builds[0] > began
 
 
 def test_a_night_begun_keeps_its_moment(engine: sa.Engine) -> None:
