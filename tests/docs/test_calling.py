@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 import uvicorn
-from commands import BONDHU
 from pydantic import SecretStr
 from serving_world import SECRET, make_world, opened, register
 
@@ -27,6 +26,7 @@ pytestmark = pytest.mark.anyio
 TEXT = (ROOT / "docs" / "calling.md").read_text(encoding="utf-8")
 ADDRESS = "http://localhost:3000"
 PROGRAM = ".venv/bin/bondhu"
+MAIN = f"{sys.executable} -c 'from pipelines.cli import main; main()'"
 NEXT = "# the next example"
 
 
@@ -85,7 +85,7 @@ async def test_every_example_runs(
             assert ADDRESS in settled
             assert PROGRAM in settled
             script = [
-                settled.replace(ADDRESS, base).replace(PROGRAM, str(BONDHU)),
+                settled.replace(ADDRESS, base).replace(PROGRAM, MAIN),
                 curl.replace("curl -s", "curl -sf") if shutil.which("curl") else "",
                 f'for code; do echo; echo "{NEXT}"; python -c "$code"; done',
             ]
