@@ -57,7 +57,7 @@ from serving.warming import Warming
 T = TypeVar("T")
 
 THREADS = 8
-"""Computations at a time: as many as have a connection to Postgres."""
+"""Calls that wait for Postgres at a time, each with a connection; lists are computed one by one."""
 
 STATEMENT_MS = 2_000
 

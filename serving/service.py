@@ -59,7 +59,8 @@ class EdgeService(Service):  # type: ignore[misc]
         ValueError
             There is no way to tell who calls.
         """
-        # A worker computes several lists at once: threads within one product only fight for cores.
+        # A worker computes one list at a time beside its event loop, and other workers theirs:
+        # threads within one product would only fight for cores.
         # It has to be said before numpy is imported.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         # Here and not above: the process that starts workers imports this module too, and would

@@ -1,4 +1,7 @@
-"""docs/calling.md: its examples run, in curl and in Python, against a service."""
+"""docs/calling.md: its examples run in one shell, in curl and in Python, against a service.
+
+What the page cannot know is put in: the address, and where the program is that makes tokens.
+"""
 
 import asyncio
 import os
@@ -21,6 +24,10 @@ from serving import api
 pytestmark = pytest.mark.anyio
 
 TEXT = (ROOT / "docs" / "calling.md").read_text(encoding="utf-8")
+ADDRESS = "http://localhost:3000"
+PROGRAM = ".venv/bin/bondhu"
+MAIN = f"{sys.executable} -c 'from pipelines.cli import main; main()'"
+NEXT = "# the next example"
 
 
 @pytest.fixture
@@ -68,22 +75,27 @@ async def test_every_example_runs(
             while not server.started:
                 await asyncio.sleep(0.01)
             environment = {
-                "BONDHU": base,
-                "TOKEN": client.token(),
-                "TRACK": "track-250",
+                "BONDHU_JWT_SECRET": SECRET,
                 "DATABASE_URL": database_url,
                 "REDIS_URL": redis_url,
                 "BONDHU_HOME": str(tmp_path / "home"),
+                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             }
-            _, curl = blocks("sh")
+            settled, curl = blocks("sh")
+            assert ADDRESS in settled
+            assert PROGRAM in settled
+            script = [
+                settled.replace(ADDRESS, base).replace(PROGRAM, MAIN),
+                curl.replace("curl -s", "curl -sf") if shutil.which("curl") else "",
+                f'for code; do echo; echo "{NEXT}"; python -c "$code"; done',
+            ]
+            said, over_http, in_process = (
+                await run("sh", "-ec", "\n".join(script), "sh", *blocks("python"), **environment)
+            ).split(f"\n{NEXT}\n")
             if shutil.which("curl"):
-                said = await run("sh", "-c", curl.replace("curl -s", "curl -sf"), **environment)
                 assert '"explanation"' in said
                 assert '"reward":1.0' in said
                 assert '"feedback":{"like":1}' in said
-            over_http, in_process = [
-                await run(sys.executable, "-c", code, **environment) for code in blocks("python")
-            ]
             server.should_exit = True
             await running
     assert re.search(r"^Song \d+ - artist\d+ : ", over_http)
