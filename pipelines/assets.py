@@ -21,6 +21,7 @@ from dagster import (
 )
 
 from pipelines.nights.alarms import unfinished
+from pipelines.nights.interrupts import ending_signals
 from pipelines.nights.night import Night
 from pipelines.nights.running import do_step
 from pipelines.steps import AFTER, STEPS
@@ -61,8 +62,14 @@ def materialize_night(night: Night, instance: DagsterInstance | None = None) -> 
     ----------
     instance
         Where Dagster keeps what ran; None: nowhere.
+
+    Raises
+    ------
+    KeyboardInterrupt, SystemExit
+        What the process's own handlers of SIGINT and SIGTERM raise, where one came.
     """
     with ExitStack() as stack:
+        stack.enter_context(ending_signals())
         kept = instance or stack.enter_context(DagsterInstance.ephemeral())
         result = materialize(
             ASSETS,

@@ -1,16 +1,12 @@
 """Somebody is called; a receiver that fails is tried again, and its address is never told."""
 
-import json
 import logging
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from pydantic import SecretStr
+from webhook_receiver import receiver
 
 from features.settings import Settings
 from pipelines.environment import Environment
@@ -20,30 +16,6 @@ from pipelines.nights.night import Night
 
 NOW = datetime(2026, 5, 20, 3, tzinfo=UTC)
 FOUND = Verdict(20, ["drift: energy moved"], [], [])
-
-
-@contextmanager
-def receiver(*statuses: int) -> Iterator[tuple[str, list[Any]]]:
-    got: list[Any] = []
-    answers = iter(statuses)
-
-    class Post(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            got.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-            self.send_response(next(answers))
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Post)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/a-secret-path", got
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def call(url: str | None, said: list[str]) -> bool:
