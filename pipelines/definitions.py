@@ -28,7 +28,7 @@ from dagster import (
 from features.settings import read_settings
 from pipelines.assets import ASSETS
 from pipelines.environment import Environment, open_environment
-from pipelines.nights import due
+from pipelines.nights import due, webhook
 from pipelines.nights.alarms import unfinished
 from pipelines.nights.lock import only_one
 from pipelines.nights.night import Night
@@ -73,9 +73,13 @@ def due_nights(context: OpExecutionContext) -> None:
     """Run the nights that are due up to one; their assets are written into this instance."""
     settings = read_settings()
     last = _date_of(context.op_config)
-    with open_environment(settings) as environment:
+    dates: list[date] = []
+    with (
+        webhook.calling_where_it_cannot_run(settings, dates, context.log.info),
+        open_environment(settings) as environment,
+    ):
         waiting = due.due(environment.engine, _now(), catch_up=settings.bondhu_catch_up_nights)
-        dates = [one for one in waiting if one <= last]
+        dates += [one for one in waiting if one <= last]
         code = run_nights(
             environment, dates, now=_now, say=context.log.info, instance=context.instance
         )

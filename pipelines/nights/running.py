@@ -18,7 +18,7 @@ from pipelines import steps
 from pipelines.environment import Environment
 from pipelines.nights import alarms, due, webhook
 from pipelines.nights.ahead import open_ahead
-from pipelines.nights.errors import LockLostError
+from pipelines.nights.errors import LockLostError, one_line
 from pipelines.nights.lock import Lock, holder, only_one
 from pipelines.nights.night import Night
 from training.errors import RegistryUnavailableError
@@ -217,18 +217,6 @@ def _noting_failure(end: Callable[..., None]) -> Iterator[None]:
         except sa.exc.SQLAlchemyError:  # the database itself is away
             log.debug("a failure could not be written down")
         raise
-
-
-def one_line(error: BaseException) -> str:
-    """Return an error as one line, without what a database adds below its reason.
-
-    Examples
-    --------
-    >>> one_line(ValueError("too small\\nsee above"))
-    'ValueError: too small'
-    """
-    reason = str(getattr(error, "orig", None) or error).strip().splitlines()
-    return f"{type(error).__name__}: {reason[0]}" if reason else type(error).__name__
 
 
 def _done(engine: sa.Engine, night_date: date) -> int | None:

@@ -1,14 +1,18 @@
 """Nights from the command line: what would run, what ran, and one line where it cannot."""
 
+import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 import sqlalchemy as sa
 from commands import assert_one_line, run
 from nights_world import NightsWorld
+from webhook_receiver import receiver
 
 from features import nights
+from pipelines.nights.lock import only_one
 from pipelines.servers import Endpoints
 from pipelines.steps import STEPS
 
@@ -40,6 +44,53 @@ def test_a_night_that_cannot_start_ends_with_30(tmp_path: Path, on: Endpoints) -
         ran = run("nightly", *arguments, home=tmp_path, servers=on)
         (line,) = ran.stderr.splitlines()
         assert (ran.returncode, word in line) == (30, True)
+
+
+def test_somebody_is_called_where_no_night_can_start(
+    tmp_path: Path, on: Endpoints, engine: sa.Engine
+) -> None:
+    role, password = f"nobody_{uuid.uuid4().hex}", "a-rotated-password"
+    url = sa.make_url(on.database_url).set(username=role, password=password)
+
+    def nightly(hook: str) -> CompletedProcess[str]:
+        return run("nightly", "--from", "2026-05-01", "--to", "2026-05-02",
+                   home=tmp_path, REDIS_URL=on.redis_url, BONDHU_WEBHOOK_URL=hook,
+                   DATABASE_URL=url.render_as_string(hide_password=False))  # fmt: skip
+
+    with receiver(200, 200) as (hook, got), engine.connect() as connection:
+        unknown = nightly(hook)
+        connection.execute(sa.text(f"CREATE ROLE {role} LOGIN PASSWORD '{password}'"))
+        connection.commit()
+        try:
+            refused = nightly(hook)
+        finally:
+            connection.execute(sa.text(f"DROP ROLE {role}"))
+            connection.commit()
+    for ran, word, message in zip(
+        (unknown, refused), ("cannot be used", "permission denied"), got, strict=True
+    ):
+        (line,) = ran.stderr.splitlines()
+        assert (ran.returncode, word in line) == (30, True), line
+        (alarm,) = message.pop("alarms")
+        assert word in alarm
+        assert password not in line + alarm
+        assert message == {
+            "night": "2026-05-02",
+            "nights": ["2026-05-01", "2026-05-02"],
+            "exit_code": 30,
+            "promoted": [],
+            "declined": [],
+        }
+
+
+def test_nobody_is_called_because_another_run_holds_the_lock(
+    tmp_path: Path, on: Endpoints, engine: sa.Engine
+) -> None:
+    with receiver(200) as (hook, got), only_one(engine):
+        ran = run("nightly", home=tmp_path, servers=on, BONDHU_WEBHOOK_URL=hook)
+    (line,) = ran.stderr.splitlines()
+    assert (ran.returncode, "another night runs since" in line) == (30, True)
+    assert got == []
 
 
 def test_the_last_night_and_what_is_due(tmp_path: Path, on: Endpoints, engine: sa.Engine) -> None:
