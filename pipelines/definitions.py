@@ -26,7 +26,7 @@ from dagster import (
 )
 
 from features.settings import read_settings
-from pipelines.assets import ASSETS
+from pipelines.assets import ASSETS, SOURCES
 from pipelines.environment import Environment, open_environment
 from pipelines.nights import due, webhook
 from pipelines.nights.alarms import unfinished
@@ -145,7 +145,7 @@ SCHEDULES = [
 ]
 
 defs = Definitions(
-    assets=ASSETS,
+    assets=[*ASSETS, *SOURCES],
     jobs=[nightly, histories],
     schedules=SCHEDULES,
     resources={"night": night},

@@ -214,22 +214,47 @@ STEPS: Mapping[str, Callable[[Night], Outcome]] = {
 }
 """Name -> step, in the order in which they run."""
 
+_TRAINED = ("consolidate_qtables", "train_audio_estimator", "train_colisten", "train_scorer")
+
 AFTER: Mapping[str, tuple[str, ...]] = {
     "refresh_history": (),
-    "refresh_features": ("refresh_history",),
+    "refresh_features": (),
     "watch": ("refresh_features",),
-    "consolidate_qtables": ("refresh_features", "watch"),
-    "train_audio_estimator": ("refresh_features", "consolidate_qtables"),
-    "train_colisten": ("refresh_features", "train_audio_estimator"),
+    "consolidate_qtables": (),
+    "train_audio_estimator": ("refresh_features",),
+    "train_colisten": ("refresh_features",),
     "promote_colisten": ("train_colisten", "watch"),
-    "train_scorer": ("refresh_features", "promote_colisten"),
-    "evaluate": ("consolidate_qtables", "train_audio_estimator", "train_scorer"),
-    "promote": ("evaluate", "watch"),
-    "precompute": ("promote",),
-    "clean": ("precompute",),
-    "report": ("clean",),
+    "train_scorer": ("refresh_features",),
+    "evaluate": _TRAINED,
+    "promote": ("evaluate", "promote_colisten", "watch"),
+    "precompute": ("refresh_features",),
+    "clean": (),
+    "report": tuple(name for name in STEPS if name != "report"),
 }
-"""Name -> the steps that come before it, because it reads what they leave or to keep the order."""
+"""Name -> the steps of its night without which it cannot be done: where one fails, it is left out.
+
+What a step finds in `READS` is there without them, if older.
+"""
+
+READS: Mapping[str, tuple[str, ...]] = {
+    "refresh_history": ("spotify_grants",),
+    "refresh_features": ("plays", "artist_plays", "tracks"),
+    "watch": ("plays", "music_interactions"),
+    "consolidate_qtables": ("music_interactions",),
+    "train_audio_estimator": ("tracks",),
+    "train_colisten": ("plays", "artist_plays"),
+    "train_scorer": ("plays", "artist_plays", "music_interactions", "music_recommendations",
+                     "colisten_champion"),
+    "precompute": ("plays", "music_interactions", "champions", "colisten_champion"),
+}  # fmt: skip
+"""Name -> the tables and champions that it reads; what the night itself adds is in `WRITTEN_BY`."""
+
+WRITTEN_BY: Mapping[str, tuple[str, ...]] = {
+    "plays": ("refresh_history",),
+    "colisten_champion": ("promote_colisten",),
+    "champions": ("promote",),
+}
+"""Name of `READS` -> the steps that write it, for the lineage."""
 
 
 def _trained(night: Night, name: str, fit: Callable[[], object]) -> Outcome:

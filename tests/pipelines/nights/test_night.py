@@ -136,6 +136,48 @@ def test_what_may_pass_is_tried_again_and_what_failed_is_taken_up(
     assert calls.count("evaluate") == 2
 
 
+LEFT_OUT = {
+    "refresh_history": set(),
+    "refresh_features": {
+        "watch", "train_audio_estimator", "train_colisten", "promote_colisten", "train_scorer",
+        "evaluate", "promote", "precompute",
+    },
+    "watch": {"promote_colisten", "promote"},
+    "train_colisten": {"promote_colisten", "evaluate", "promote"},
+    "train_scorer": {"evaluate", "promote"},
+    "precompute": set(),
+    "clean": set(),
+}  # fmt: skip
+"""Step -> the steps that a night leaves out where this one fails, beside its report as a step."""
+
+
+@pytest.mark.parametrize("failing", LEFT_OUT)
+def test_a_failed_step_stops_those_that_need_it_and_no_others(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    calls: list[str] = []
+
+    def step(name: str) -> Callable[[Night], Outcome]:
+        def work(night: Night) -> Outcome:
+            calls.append(name)
+            if calls.count(failing) == 1 and name == failing:
+                raise ValueError("no")
+            return {}
+
+        return work
+
+    names = [name for name in steps.STEPS if name != "report"]
+    monkeypatch.setattr(steps, "STEPS", {name: step(name) for name in steps.STEPS})
+    assert run(environment, []) == 30
+    went = [name for name in names if name not in LEFT_OUT[failing]]
+    assert calls == [*went, "report"]  # in the order of every night; reported as far as it came
+    assert due.due(environment.engine, now(), catch_up=7) == [now().date()]
+    calls[:] = [failing]
+    assert run(environment, []) == 0
+    again = [name for name in names if name == failing or name in LEFT_OUT[failing]]
+    assert calls[1:] == [*again, "report"]
+
+
 def test_a_report_that_fails_keeps_no_later_night_from_running(
     environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:

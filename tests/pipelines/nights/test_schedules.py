@@ -41,9 +41,17 @@ def test_the_definitions_load_and_draw_the_lineage() -> None:
     }
     assert {one.execution_timezone for one in SCHEDULES} == {"UTC"}
     graph = defs.resolve_asset_graph()
-    children = graph.get(AssetKey("refresh_features")).child_keys
-    names = {key.to_user_string() for key in children}
-    assert {"train_colisten", "train_scorer", "consolidate_qtables"} <= names
+
+    def ancestors(name: str) -> set[str]:
+        parents = {key.to_user_string() for key in graph.get(AssetKey(name)).parent_keys}
+        return parents.union(*map(ancestors, parents))
+
+    # From tables to models, and only by what is read.
+    assert {"plays", "tracks", "refresh_features"} <= ancestors("train_colisten")
+    assert ancestors("consolidate_qtables") == {"music_interactions"}
+    assert not {"consolidate_qtables", "train_audio_estimator"} & ancestors("train_colisten")
+    assert "promote_colisten" in ancestors("train_scorer")  # by way of its champion
+    assert "promote" in ancestors("precompute")
 
 
 def test_every_step_comes_after_those_that_it_names() -> None:
