@@ -5,6 +5,7 @@ import threading
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -176,6 +177,36 @@ def test_a_failed_step_stops_those_that_need_it_and_no_others(
     assert run(environment, []) == 0
     again = [name for name in names if name == failing or name in LEFT_OUT[failing]]
     assert calls[1:] == [*again, "report"]
+
+
+DECIDED = {"promoted": True, "gate": None, "version": 3, "message": "colisten 3 is better"}
+
+
+def test_a_failed_night_says_what_it_promoted_and_keeps_its_latest_report(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = ["no <room>", "no time"]
+
+    def train_scorer(night: Night) -> Outcome:
+        raise ValueError(errors[0])
+
+    kept = {"report": steps.STEPS["report"], "train_scorer": train_scorer}
+    kept["promote_colisten"] = lambda night: DECIDED
+    replaced: dict[str, Callable[[Night], Outcome]] = {name: lambda _: {} for name in steps.STEPS}
+    monkeypatch.setattr(steps, "STEPS", replaced | kept)
+    runs = set()
+    while errors:
+        assert run(environment, []) == 30
+        (row,) = nights.nights(environment.engine, until=now().date(), most=1)
+        assert row.outcome["promoted"] == ["colisten 3 is better"]
+        assert row.run_id is not None
+        runs.add(row.run_id)
+        html = Path(str(row.report_path)).read_text(encoding="utf-8")
+        assert escape(errors.pop(0)) in html
+        assert "colisten 3 is better" in html
+        name = f"night-{row.night}.html"
+        assert environment.registry().artifact(row.run_id, name).decode() == html
+    assert len(runs) == 1
 
 
 def test_a_report_that_fails_keeps_no_later_night_from_running(
