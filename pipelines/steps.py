@@ -5,7 +5,7 @@ tells how things stand, not what this attempt did. So the second attempt ends as
 """
 
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -43,8 +43,8 @@ def refresh_history(night: Night) -> Outcome:
         )
     if not grants:
         return {"grants": 0}
-    if night.now() - night.as_of > timedelta(days=1):
-        return {"grants": grants, "skipped": "Spotify tells today's history only"}
+    if why_not := left_out("refresh_history", night.as_of, night.now()):
+        return {"grants": grants, "skipped": why_not}
     with SpotifyAccess(environment.settings, engine, environment.redis_url) as access:
         done = refresh_due(
             engine,
@@ -213,6 +213,18 @@ STEPS: Mapping[str, Callable[[Night], Outcome]] = {
     "report": reporting.report,
 }
 """Name -> step, in the order in which they run."""
+
+ONLY_TODAY: Mapping[str, str] = {
+    "refresh_history": "Spotify tells today's history only",
+    "precompute": precompute.EXPIRED,
+}
+"""Name -> why a night that is more than a day old leaves it out."""
+
+
+def left_out(name: str, as_of: datetime, now: datetime) -> str | None:
+    """Return why a night as of a moment leaves a step out, None where it does it."""
+    return ONLY_TODAY.get(name) if precompute.is_past(as_of, now) else None
+
 
 _TRAINED = ("consolidate_qtables", "train_audio_estimator", "train_colisten", "train_scorer")
 

@@ -45,9 +45,9 @@ def nightly(
     settings = read_settings()
     dates: list[date] = []
     if date_ or first:
-        dates += due.check(_day(first or date_), _day(last or date_), now)
+        dates += due.check(due.day(first or date_ or ""), due.day(last or date_ or ""), now)
     if dry_run:
-        with open_environment(settings) as environment:
+        with open_environment(settings, migrate=False) as environment:
             engine = environment.engine
             catch_up = settings.bondhu_catch_up_nights
             _say_what_would_run(engine, dates or due.due(engine, now, catch_up=catch_up))
@@ -79,7 +79,7 @@ def status() -> None:
     now = datetime.now(UTC)
     settings = read_settings()
     out = result_console()
-    with open_environment(settings) as environment:
+    with open_environment(settings, migrate=False) as environment:
         engine = environment.engine
         last = next(iter(nights.nights(engine, until=now.date(), most=1)), None)
         waiting = due.due(engine, now, catch_up=settings.bondhu_catch_up_nights)
@@ -106,7 +106,7 @@ def status() -> None:
 
 def _say_what_would_run(engine: sa.Engine, dates: list[date]) -> None:
     from pipelines.nights import due  # noqa: PLC0415
-    from pipelines.steps import STEPS  # noqa: PLC0415
+    from pipelines.steps import STEPS, left_out  # noqa: PLC0415
 
     if not dates:
         typer.echo("nothing is due")
@@ -121,17 +121,10 @@ def _say_what_would_run(engine: sa.Engine, dates: list[date]) -> None:
         typer.echo(f"{one}: would run as of {as_of:%Y-%m-%d %H:%M} UTC")
         for name in STEPS:
             is_done = name in done and done[name].status == "done"
-            typer.echo(f"  {name}: {'done already' if is_done else 'would run'}")
+            why_not = left_out(name, as_of, now)
+            would = f"would be left out: {why_not}" if why_not else "would run"
+            typer.echo(f"  {name}: {'done already' if is_done else would}")
 
 
 def _say(line: str) -> None:
     typer.echo(f"{datetime.now(UTC):%H:%M:%S} {line}", err=True)
-
-
-def _day(text: str | None) -> date:
-    from pipelines.nights.errors import NightError  # noqa: PLC0415
-
-    try:
-        return date.fromisoformat(text or "")
-    except ValueError:
-        raise NightError(f"'{text}' is no date: write it as 2026-05-31") from None

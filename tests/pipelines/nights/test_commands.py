@@ -30,8 +30,43 @@ def test_what_would_run_is_said_and_nothing_is_run(
     assert ran.returncode == 0, ran.stderr
     lines = ran.stdout.splitlines()
     assert lines[0] == "2026-05-01: would run as of 2026-05-01 03:00 UTC"
-    assert [line.strip() for line in lines[1:14]] == [f"{name}: would run" for name in STEPS]
+    why_not = {
+        "refresh_history": "would be left out: Spotify tells today's history only",
+        "precompute": "would be left out: lists of that day would have expired",
+    }
+    expected = [f"{name}: {why_not.get(name, 'would run')}" for name in STEPS]
+    assert [line.strip() for line in lines[1:14]] == expected
     assert nights.nights(engine, until=datetime.now(UTC).date(), most=1) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "behind"),
+    [
+        ("UPDATE alembic_version SET version_num = '0008'", "the tables are another release's"),
+        ("DELETE FROM alembic_version", "there are no tables yet"),
+    ],
+)
+def test_what_only_looks_changes_no_schema(
+    tmp_path: Path, on: Endpoints, engine: sa.Engine, change: str, behind: str
+) -> None:
+    revision = sa.text("SELECT version_num FROM alembic_version")
+    with engine.begin() as connection:
+        head = connection.scalar(revision)
+        connection.execute(sa.text(change))
+        changed = connection.scalar(revision)
+    try:
+        for words, code in ((("nightly", "--dry-run"), 30), (("status",), 1)):
+            ran = run(*words, home=tmp_path, servers=on)
+            (line,) = ran.stderr.splitlines()
+            assert (ran.returncode, behind in line) == (code, True), line
+        with engine.connect() as connection:
+            assert connection.scalar(revision) == changed != head
+    finally:
+        with engine.begin() as connection:
+            connection.execute(sa.text("DELETE FROM alembic_version"))
+            connection.execute(
+                sa.text("INSERT INTO alembic_version VALUES (:head)"), {"head": head}
+            )
 
 
 def test_a_night_that_cannot_start_ends_with_30(tmp_path: Path, on: Endpoints) -> None:

@@ -228,7 +228,7 @@ def test_a_report_that_fails_keeps_no_later_night_from_running(
 def test_a_step_by_hand_does_not_make_its_night_done(
     environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dagster import materialize  # noqa: PLC0415 - 1.5 s
+    from dagster import DagsterResourceFunctionError, materialize  # noqa: PLC0415 - 1.5 s
 
     from pipelines import assets, definitions  # noqa: PLC0415 - imports Dagster
 
@@ -244,6 +244,23 @@ def test_a_step_by_hand_does_not_make_its_night_done(
     assert due.due(environment.engine, now(), catch_up=7) == [now().date()]
     by_hand(*steps.STEPS)
     assert due.due(environment.engine, now(), catch_up=7) == []
+
+    # What is done is not begun again, nor what has not come yet.
+    done = nights.nights(environment.engine, until=now().date(), most=9)
+    for night, why in (
+        ("", f"the night of {now().date()} is done"),
+        ("2999-01-01", "has not come yet"),
+        ("tomorrow", "is no date"),
+    ):
+        with pytest.raises(DagsterResourceFunctionError) as told:
+            materialize(
+                assets.ASSETS,
+                resources={"night": definitions.night.configured({"date": night})},
+                selection=["watch"],
+            )
+        (line,) = str(told.value.__cause__).splitlines()
+        assert why in line
+    assert nights.nights(environment.engine, until=now().date(), most=9) == done
 
 
 def test_a_second_run_says_who_holds_the_lock(engine: sa.Engine, database_url: str) -> None:
