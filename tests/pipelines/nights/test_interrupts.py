@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+import weakref
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -111,6 +113,32 @@ def test_a_signal_that_others_swallow_is_not_lost(
             pass
     finally:
         signal.signal(signal.SIGTERM, own)
+
+
+def test_a_signal_that_python_ignores_is_sent_once_more() -> None:
+    class Thing:
+        """What is forgotten while a signal comes in."""
+
+    ignored: list[object] = []
+    hook, sys.unraisablehook = sys.unraisablehook, ignored.append
+    began = time.monotonic()
+
+    @ending_signals()
+    def forgetting() -> None:
+        thing = Thing()
+        watched = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGINT))
+        del thing
+        assert watched() is None
+        time.sleep(20)
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            forgetting()
+        assert sys.unraisablehook == ignored.append
+    finally:
+        sys.unraisablehook = hook
+    assert time.monotonic() - began < 10
+    assert ignored == []
 
 
 def test_off_the_main_thread_it_does_nothing() -> None:
