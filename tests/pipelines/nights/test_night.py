@@ -13,12 +13,14 @@ import sqlalchemy as sa
 from nights_world import NightsWorld
 from pydantic import SecretStr
 from serving_world import SECRET, opened
+from webhook_receiver import receiver
 
 import pipelines.environment
 from features import nights
 from features.database import connect, mlflow_uri
 from features.settings import Settings
 from pipelines import promoting, steps
+from pipelines.commands.nightly import nightly
 from pipelines.environment import Environment
 from pipelines.nights import due, running
 from pipelines.nights.errors import LockLostError, NightError
@@ -376,6 +378,44 @@ def test_an_outage_of_the_registry_is_waited_for(
             pass
     finally:
         postgres.stop()
+
+
+def test_somebody_is_called_where_a_night_loses_postgres_for_good(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    postgres = Postgres(tmp_path / "of bondhu")
+    postgres.start()
+    calls: list[str] = []
+
+    def step(name: str) -> Callable[[Night], Outcome]:
+        def work(night: Night) -> Outcome:
+            calls.append(name)
+            if name == "watch":
+                postgres.stop()
+            return {}
+
+        return work
+
+    monkeypatch.setattr(steps, "STEPS", {name: step(name) for name in steps.STEPS})
+    monkeypatch.setattr(running, "ATTEMPTS", 1)
+    try:
+        with receiver(200) as (hook, got):
+            for name, value in (
+                ("DATABASE_URL", postgres.url),
+                ("REDIS_URL", redis_url),
+                ("BONDHU_HOME", str(tmp_path)),
+                ("BONDHU_WEBHOOK_URL", hook),
+            ):
+                monkeypatch.setenv(name, value)
+            with pytest.raises((LockLostError, sa.exc.OperationalError)):
+                nightly()
+    finally:
+        postgres.stop()
+    (message,) = got
+    assert (message["night"], message["exit_code"]) == (now().date().isoformat(), 30)
+    (alarm,) = message["alarms"]
+    assert alarm.startswith("failed: ")
+    assert calls == ["refresh_history", "refresh_features", "watch"]
 
 
 def test_missed_nights_are_due_as_far_back_as_is_set(engine: sa.Engine) -> None:
