@@ -160,6 +160,12 @@ def nights(engine: sa.Engine, *, until: date, most: int) -> list[NightRow]:
         ]
 
 
+def is_done(engine: sa.Engine, night: date) -> bool:
+    """Return whether a night came to its end."""
+    row = next(iter(nights(engine, until=night, most=1)), None)
+    return row is not None and row.night == night and row.status == "done"
+
+
 def last_done(engine: sa.Engine, *, until: date) -> date | None:
     """Return the latest night up to a date that came to its end, None where there is none."""
     with engine.connect() as connection:

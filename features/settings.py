@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cryptography.fernet import Fernet
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, HttpUrl, SecretStr, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from features.targets import TARGETS
@@ -19,6 +20,17 @@ REDIS_SHARES = 6
 
 class SettingsError(Exception):
     """A setting is wrong; the message names it."""
+
+
+def _check_address(secret: SecretStr) -> SecretStr:
+    """Fail unless a secret is an address; its path may be what is secret, so it is not shown."""
+    try:
+        TypeAdapter(HttpUrl).validate_python(secret.get_secret_value())
+    except ValidationError:
+        raise PydanticCustomError(
+            "address", "it needs a whole address that begins with http:// or https://"
+        ) from None
+    return secret
 
 
 class Settings(BaseSettings):
@@ -63,7 +75,7 @@ class Settings(BaseSettings):
     bondhu_shadow_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     bondhu_sample_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.01
 
-    bondhu_webhook_url: SecretStr | None = None
+    bondhu_webhook_url: Annotated[SecretStr, AfterValidator(_check_address)] | None = None
     bondhu_precompute_days: Annotated[int, Field(ge=0, le=365)] = 7
     bondhu_dask: (
         Annotated[str, Field(pattern=r"^([1-9]\d{0,2}|(tcp|tls)://[^\s/]+:\d{1,5})$")] | None

@@ -13,6 +13,7 @@ from dagster import (
     AssetExecutionContext,
     AssetKey,
     AssetsDefinition,
+    AssetSpec,
     DagsterInstance,
     MetadataValue,
     ResourceDefinition,
@@ -21,20 +22,24 @@ from dagster import (
 )
 
 from pipelines.nights.alarms import unfinished
+from pipelines.nights.interrupts import ending_signals
 from pipelines.nights.night import Night
 from pipelines.nights.running import do_step
-from pipelines.steps import AFTER, STEPS
+from pipelines.steps import AFTER, READS, STEPS, WRITTEN_BY
 
 GROUP = "night"
+PRIORITY = "dagster/priority"
 
 
 def _asset_of(name: str) -> AssetsDefinition:
     @asset(
         name=name,
-        deps=[AssetKey(before) for before in AFTER[name]],
+        deps=[AssetKey(one) for one in (*AFTER[name], *READS.get(name, ()))],
         required_resource_keys={"night"},
         group_name=GROUP,
         description=STEPS[name].__doc__,
+        # Of those that could be next, the first: the order of STEPS, whatever depends on what.
+        op_tags={PRIORITY: str(-list(STEPS).index(name))},
     )
     def _step(context: AssetExecutionContext) -> None:
         outcome = do_step(context.resources.night, name)
@@ -53,6 +58,13 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 ASSETS = [_asset_of(name) for name in STEPS]
 """In the order in which they run."""
 
+SOURCES = [
+    AssetSpec(name, deps=[AssetKey(one) for one in WRITTEN_BY.get(name, ())])
+    for name in dict.fromkeys(one for read in READS.values() for one in read)
+]
+"""Tables and champions: they are there whatever a night comes to, so no step waits for another's
+success by way of them. For the lineage; a night runs without them."""
+
 
 def materialize_night(night: Night, instance: DagsterInstance | None = None) -> str | None:
     """Run the steps of a night; return why it came to no end, None where it did.
@@ -61,8 +73,14 @@ def materialize_night(night: Night, instance: DagsterInstance | None = None) -> 
     ----------
     instance
         Where Dagster keeps what ran; None: nowhere.
+
+    Raises
+    ------
+    KeyboardInterrupt, SystemExit
+        What the process's own handlers of SIGINT and SIGTERM raise, where one came.
     """
     with ExitStack() as stack:
+        stack.enter_context(ending_signals())
         kept = instance or stack.enter_context(DagsterInstance.ephemeral())
         result = materialize(
             ASSETS,

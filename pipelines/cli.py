@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import redis
 import typer
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from typer.exceptions import Abort, TyperException
 
 from features.database import DatabaseUnavailableError
@@ -30,7 +30,7 @@ from pipelines.commands import (
     simulate,
     train,
 )
-from pipelines.nights.errors import NightError
+from pipelines.nights.errors import NightError, one_line
 from pipelines.servers import ServerError
 from pipelines.serving_process import ServiceError
 from pipelines.workers import WorkersError
@@ -88,9 +88,13 @@ EXPECTED = (
 NIGHTLY_FAILED = 30
 
 
+def _is_nightly() -> bool:
+    return sys.argv[1:2] == ["nightly"]
+
+
 def _give_up(line: str) -> NoReturn:
     typer.echo(f"bondhu: {line}", err=True)
-    sys.exit(NIGHTLY_FAILED if sys.argv[1:2] == ["nightly"] else 1)
+    sys.exit(NIGHTLY_FAILED if _is_nightly() else 1)
 
 
 def _said(error: TyperException) -> str:
@@ -125,6 +129,10 @@ def main() -> None:
         reason = str(error.orig).strip().splitlines()[0]
         mend = "make room and run it again" if "No space left" in reason else "run it again"
         _give_up(f"PostgreSQL gave up ({reason}); nothing was half-written: {mend}")
+    except SQLAlchemyError as error:
+        if not _is_nightly():
+            raise
+        _give_up(f"PostgreSQL refused the night ({one_line(error)}): mend that and run it again")
     except redis.RedisError as error:
         _give_up(f"Redis cannot be used ({error}): check REDIS_URL, or unset it")
     except OSError as error:

@@ -25,11 +25,13 @@ from dagster import (
     schedule,
 )
 
+from features import nights
 from features.settings import read_settings
-from pipelines.assets import ASSETS
+from pipelines.assets import ASSETS, SOURCES
 from pipelines.environment import Environment, open_environment
-from pipelines.nights import due
+from pipelines.nights import due, webhook
 from pipelines.nights.alarms import unfinished
+from pipelines.nights.errors import NightError
 from pipelines.nights.lock import only_one
 from pipelines.nights.night import Night
 from pipelines.nights.running import FAILED, close_night, is_done, open_night, run_nights
@@ -46,19 +48,28 @@ def _now() -> datetime:
 
 
 def _date_of(config: Mapping[str, str]) -> date:
-    return date.fromisoformat(config["date"]) if config["date"] else _now().date()
+    return due.day(config["date"]) if config["date"] else _now().date()
 
 
 @resource({"date": Field(String, default_value="", description=NIGHT)})
 def night(context: InitResourceContext) -> Iterator[Night]:
-    """Lend the night of a date to assets that are materialised by hand; the lock is held."""
+    """Lend the night of a date to assets that are materialised by hand; the lock is held.
+
+    Raises
+    ------
+    NightError
+        The date is none or in the future, or its night is done: no step of it would be done again.
+    """
     wanted = _date_of(context.resource_config)
+    due.check(wanted, wanted, _now())
 
     def say(line: str) -> None:
         if context.log is not None:
             context.log.info(line)
 
     with open_environment(read_settings()) as environment, only_one(environment.engine) as lock:
+        if nights.is_done(environment.engine, wanted):
+            raise NightError(f"the night of {wanted} is done, and no step of it is done again")
         with open_night(environment, wanted, now=_now, say=say, lock=lock) as one:
             yield one
         one.check_lock()
@@ -73,9 +84,13 @@ def due_nights(context: OpExecutionContext) -> None:
     """Run the nights that are due up to one; their assets are written into this instance."""
     settings = read_settings()
     last = _date_of(context.op_config)
-    with open_environment(settings) as environment:
+    dates: list[date] = []
+    with (
+        webhook.calling_where_it_cannot_run(settings, dates, context.log.info),
+        open_environment(settings) as environment,
+    ):
         waiting = due.due(environment.engine, _now(), catch_up=settings.bondhu_catch_up_nights)
-        dates = [one for one in waiting if one <= last]
+        dates += [one for one in waiting if one <= last]
         code = run_nights(
             environment, dates, now=_now, say=context.log.info, instance=context.instance
         )
@@ -141,7 +156,7 @@ SCHEDULES = [
 ]
 
 defs = Definitions(
-    assets=ASSETS,
+    assets=[*ASSETS, *SOURCES],
     jobs=[nightly, histories],
     schedules=SCHEDULES,
     resources={"night": night},

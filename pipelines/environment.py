@@ -13,7 +13,8 @@ import redis
 import sqlalchemy as sa
 
 from features.database import check, connect, mlflow_uri
-from features.migrations import migrate
+from features.migrations import check_schema
+from features.migrations import migrate as bring_up_to_date
 from features.settings import ROOT, Settings, SettingsError
 from pipelines.servers import Endpoints, open_servers
 from pipelines.servers.folders import private_folder
@@ -60,13 +61,18 @@ def tracking_uri(settings: Settings, endpoints: Endpoints) -> str:
 
 
 @contextmanager
-def open_environment(settings: Settings) -> Iterator[Environment]:
+def open_environment(settings: Settings, *, migrate: bool = True) -> Iterator[Environment]:
     """Start what is not running, bring the schema up to date, and stop at the end what was started.
+
+    Parameters
+    ----------
+    migrate
+        False: for what only looks. The schema stays as it is, and has to be this release's.
 
     Raises
     ------
     ServerError, DatabaseUnavailableError, redis.RedisError
-        A server does not start, or one that is named does not answer.
+        A server does not start, or one that is named does not answer, or its schema is behind.
     """
     with open_servers(settings.home, settings.database_url, settings.redis_url) as endpoints:
         engine = connect(endpoints.database_url)
@@ -74,7 +80,10 @@ def open_environment(settings: Settings) -> Iterator[Environment]:
             check(engine)
             with redis.Redis.from_url(endpoints.redis_url, socket_connect_timeout=5) as client:
                 client.ping()
-            migrate(engine)
+            if migrate:
+                bring_up_to_date(engine)
+            else:
+                check_schema(engine)
             yield Environment(
                 settings,
                 endpoints.database_url,

@@ -64,14 +64,22 @@ _ACTIVE = sa.text(
 )
 
 
+EXPIRED = "lists of that day would have expired"
+
+
+def is_past(as_of: datetime, now: datetime) -> bool:
+    """Return whether lists of a night as of a moment have expired: a day later."""
+    return now - as_of > timedelta(seconds=LIST_SECONDS)
+
+
 def precompute(night: Night) -> Outcome:
     """Compute the first list of everybody who was active lately.
 
     A night that is more than a day old has nothing to do: its lists would have expired.
     """
     environment = night.environment
-    if night.now() - night.as_of > timedelta(seconds=LIST_SECONDS):
-        return {"lists": 0, "skipped": "lists of that day would have expired"}
+    if is_past(night.as_of, night.now()):
+        return {"lists": 0, "skipped": EXPIRED}
     since = night.as_of - timedelta(days=environment.settings.bondhu_precompute_days)
     work = ListsOfPart(Place.of(environment), night.date, since, night.as_of)
     first = next(

@@ -62,6 +62,16 @@ def promote(night: Night) -> Outcome:
     }
 
 
+def decided(night: Night) -> dict[str, Outcome]:
+    """Return model -> what was decided, in the order of `MODELS`.
+
+    Of the early ones that is known where the night came no further, too.
+    """
+    early = {name: night.outcome(step) for name, step in EARLY.items()}
+    found = {name: one for name, one in early.items() if one} | night.outcome("promote")
+    return {name: found[name] for name in MODELS if name in found}
+
+
 def promote_one(night: Night, name: str) -> Outcome:
     """Return a model's version, whether it was promoted, by which gate it was declined, and why."""
     trained = night.outcome(MODELS[name])

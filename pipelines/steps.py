@@ -5,7 +5,7 @@ tells how things stand, not what this attempt did. So the second attempt ends as
 """
 
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -43,8 +43,8 @@ def refresh_history(night: Night) -> Outcome:
         )
     if not grants:
         return {"grants": 0}
-    if night.now() - night.as_of > timedelta(days=1):
-        return {"grants": grants, "skipped": "Spotify tells today's history only"}
+    if why_not := left_out("refresh_history", night.as_of, night.now()):
+        return {"grants": grants, "skipped": why_not}
     with SpotifyAccess(environment.settings, engine, environment.redis_url) as access:
         done = refresh_due(
             engine,
@@ -215,22 +215,59 @@ STEPS: Mapping[str, Callable[[Night], Outcome]] = {
 }
 """Name -> step, in the order in which they run."""
 
+ONLY_TODAY: Mapping[str, str] = {
+    "refresh_history": "Spotify tells today's history only",
+    "precompute": precompute.EXPIRED,
+}
+"""Name -> why a night that is more than a day old leaves it out."""
+
+
+def left_out(name: str, as_of: datetime, now: datetime) -> str | None:
+    """Return why a night as of a moment leaves a step out, None where it does it."""
+    return ONLY_TODAY.get(name) if precompute.is_past(as_of, now) else None
+
+
+_TRAINED = ("consolidate_qtables", "train_audio_estimator", "train_colisten", "train_scorer")
+
 AFTER: Mapping[str, tuple[str, ...]] = {
     "refresh_history": (),
-    "refresh_features": ("refresh_history",),
+    "refresh_features": (),
     "watch": ("refresh_features",),
-    "consolidate_qtables": ("refresh_features", "watch"),
-    "train_audio_estimator": ("refresh_features", "consolidate_qtables"),
-    "train_colisten": ("refresh_features", "train_audio_estimator"),
+    "consolidate_qtables": (),
+    "train_audio_estimator": ("refresh_features",),
+    "train_colisten": ("refresh_features",),
     "promote_colisten": ("train_colisten", "watch"),
-    "train_scorer": ("refresh_features", "promote_colisten"),
-    "evaluate": ("consolidate_qtables", "train_audio_estimator", "train_scorer"),
-    "promote": ("evaluate", "watch"),
-    "precompute": ("promote",),
-    "clean": ("precompute",),
-    "report": ("clean",),
+    "train_scorer": ("refresh_features",),
+    "evaluate": _TRAINED,
+    "promote": ("evaluate", "promote_colisten", "watch"),
+    "precompute": ("refresh_features",),
+    "clean": (),
+    "report": tuple(name for name in STEPS if name != "report"),
 }
-"""Name -> the steps that come before it, because it reads what they leave or to keep the order."""
+"""Name -> the steps of its night without which it cannot be done: where one fails, it is left out.
+
+What a step finds in `READS` is there without them, if older.
+"""
+
+READS: Mapping[str, tuple[str, ...]] = {
+    "refresh_history": ("spotify_grants",),
+    "refresh_features": ("plays", "artist_plays", "tracks"),
+    "watch": ("plays", "music_interactions"),
+    "consolidate_qtables": ("music_interactions",),
+    "train_audio_estimator": ("tracks",),
+    "train_colisten": ("plays", "artist_plays"),
+    "train_scorer": ("plays", "artist_plays", "music_interactions", "music_recommendations",
+                     "colisten_champion"),
+    "precompute": ("plays", "music_interactions", "champions", "colisten_champion"),
+}  # fmt: skip
+"""Name -> the tables and champions that it reads; what the night itself adds is in `WRITTEN_BY`."""
+
+WRITTEN_BY: Mapping[str, tuple[str, ...]] = {
+    "plays": ("refresh_history",),
+    "colisten_champion": ("promote_colisten",),
+    "champions": ("promote",),
+}
+"""Name of `READS` -> the steps that write it, for the lineage."""
 
 
 def _trained(night: Night, name: str, fit: Callable[[], object]) -> Outcome:

@@ -5,6 +5,8 @@ from pathlib import Path
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy.exc import OperationalError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
@@ -57,9 +59,32 @@ def migrate(
         ) from None
 
 
-def _migrate(engine: sa.Engine, revision: str, lock_seconds: float) -> None:
+def check_schema(engine: sa.Engine) -> None:
+    """Fail unless the schema is this release's; change nothing.
+
+    Raises
+    ------
+    DatabaseUnavailableError
+        It is not, or there is none yet.
+    """
+    with engine.connect() as connection:
+        found = MigrationContext.configure(connection).get_current_revision()
+    if found != ScriptDirectory.from_config(_config()).get_current_head():
+        what = "there are no tables yet" if found is None else "the tables are another release's"
+        raise DatabaseUnavailableError(
+            f"{what}, and what only looks changes none: run 'bondhu nightly', 'bondhu up' or any"
+            " other command to bring them up to date"
+        )
+
+
+def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
+    return config
+
+
+def _migrate(engine: sa.Engine, revision: str, lock_seconds: float) -> None:
+    config = _config()
     with engine.begin() as connection:
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('bondhu.migrate'))"))
         # Only from here on: another's migration is waited for as long as it takes.

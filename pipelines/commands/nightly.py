@@ -34,7 +34,7 @@ def nightly(
     better), 10 (declined by a gate), 20 (drift, data quality or engagement beyond its limits) or 30
     (failed).
     """
-    from pipelines.nights import due, running  # noqa: PLC0415 - imports what it may not need
+    from pipelines.nights import due, running, webhook  # noqa: PLC0415 - imports what it may not need
     from pipelines.nights.errors import NightError  # noqa: PLC0415
 
     now = datetime.now(UTC)
@@ -43,24 +43,31 @@ def nightly(
     if (first is None) is not (last is None):
         raise NightError("--from and --to go together")
     settings = read_settings()
-    with open_environment(settings) as environment:
-        if date_ or first:
-            start, end = _day(first or date_), _day(last or date_)
-            dates = due.check(start, end, now)
-        else:
-            dates = due.due(environment.engine, now, catch_up=settings.bondhu_catch_up_nights)
-        if dry_run:
-            _say_what_would_run(environment.engine, dates)
-            return
-        with console.status("night") as status:
+    dates: list[date] = []
+    if date_ or first:
+        dates += due.check(due.day(first or date_ or ""), due.day(last or date_ or ""), now)
+    if dry_run:
+        with open_environment(settings, migrate=False) as environment:
+            engine = environment.engine
+            catch_up = settings.bondhu_catch_up_nights
+            _say_what_would_run(engine, dates or due.due(engine, now, catch_up=catch_up))
+        return
+    with (
+        console.status("night") as status,
+        webhook.calling_where_it_cannot_run(settings, dates, _say),
+        open_environment(settings) as environment,
+    ):
 
-            def say(line: str) -> None:
-                status.update(line)
-                typer.echo(f"{datetime.now(UTC):%H:%M:%S} {line}", err=True)
+        def say(line: str) -> None:
+            status.update(line)
+            _say(line)
 
-            code = running.run_nights(environment, dates, now=lambda: datetime.now(UTC), say=say)
+        engine = environment.engine
+        if not dates:
+            dates += due.due(engine, now, catch_up=settings.bondhu_catch_up_nights)
+        code = running.run_nights(environment, dates, now=lambda: datetime.now(UTC), say=say)
         for one in dates:
-            row = nights.nights(environment.engine, until=one, most=1)[0]
+            row = nights.nights(engine, until=one, most=1)[0]
             typer.echo(f"{one}: exit code {row.exit_code}, report {row.report_path or 'none'}")
     raise typer.Exit(code)
 
@@ -72,7 +79,7 @@ def status() -> None:
     now = datetime.now(UTC)
     settings = read_settings()
     out = result_console()
-    with open_environment(settings) as environment:
+    with open_environment(settings, migrate=False) as environment:
         engine = environment.engine
         last = next(iter(nights.nights(engine, until=now.date(), most=1)), None)
         waiting = due.due(engine, now, catch_up=settings.bondhu_catch_up_nights)
@@ -99,7 +106,7 @@ def status() -> None:
 
 def _say_what_would_run(engine: sa.Engine, dates: list[date]) -> None:
     from pipelines.nights import due  # noqa: PLC0415
-    from pipelines.steps import STEPS  # noqa: PLC0415
+    from pipelines.steps import STEPS, left_out  # noqa: PLC0415
 
     if not dates:
         typer.echo("nothing is due")
@@ -114,13 +121,10 @@ def _say_what_would_run(engine: sa.Engine, dates: list[date]) -> None:
         typer.echo(f"{one}: would run as of {as_of:%Y-%m-%d %H:%M} UTC")
         for name in STEPS:
             is_done = name in done and done[name].status == "done"
-            typer.echo(f"  {name}: {'done already' if is_done else 'would run'}")
+            why_not = left_out(name, as_of, now)
+            would = f"would be left out: {why_not}" if why_not else "would run"
+            typer.echo(f"  {name}: {'done already' if is_done else would}")
 
 
-def _day(text: str | None) -> date:
-    from pipelines.nights.errors import NightError  # noqa: PLC0415
-
-    try:
-        return date.fromisoformat(text or "")
-    except ValueError:
-        raise NightError(f"'{text}' is no date: write it as 2026-05-31") from None
+def _say(line: str) -> None:
+    typer.echo(f"{datetime.now(UTC):%H:%M:%S} {line}", err=True)

@@ -53,7 +53,9 @@ class Ahead:
         return self._spread or here
 
     def close(self) -> None:
-        """End what was begun."""
+        """End what was begun; what has not begun yet is not waited for."""
+        for one in self._begun:
+            one.cancel()
         error = self._thread.submit(self._stack.close).exception()
         self._thread.shutdown()
         if error is not None:  # the night's work is done, and has yet to be written down

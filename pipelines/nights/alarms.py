@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from features import nights
 from features.nights import Outcome
 from pipelines.nights.night import Night
-from pipelines.promoting import DATA, NOTHING_BETTER
+from pipelines.promoting import DATA, NOTHING_BETTER, decided
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ def verdict(night: Night, failure: str | None) -> Verdict:
         What ended it before its end; None: nothing did.
     """
     watched = night.outcome("watch")
-    decided = night.outcome("promote")
+    decisions = decided(night).values()
     beyond = [line for kind in ("broken", "drifted", "below") for line in watched.get(kind, [])]
     declined = [
         one["message"]
-        for one in decided.values()
+        for one in decisions
         if one["gate"] is not None and not one["promoted"]
         and one["gate"] not in NOTHING_BETTER | {DATA}
     ]  # fmt: skip
@@ -57,8 +57,8 @@ def verdict(night: Night, failure: str | None) -> Verdict:
     return Verdict(
         code,
         [*failed, *beyond, *declined],
-        [one["message"] for one in decided.values() if one["promoted"]],
-        [one["message"] for one in decided.values() if not one["promoted"] and one["gate"]],
+        [one["message"] for one in decisions if one["promoted"]],
+        [one["message"] for one in decisions if not one["promoted"] and one["gate"]],
     )
 
 

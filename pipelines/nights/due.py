@@ -27,6 +27,25 @@ def as_of(night: date, now: datetime) -> datetime:
     return datetime.combine(night, time(HOUR), tzinfo=UTC)
 
 
+def day(text: str) -> date:
+    """Return a date that somebody wrote.
+
+    Raises
+    ------
+    NightError
+        It is none.
+
+    Examples
+    --------
+    >>> day("2026-05-31")
+    datetime.date(2026, 5, 31)
+    """
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise NightError(f"'{text}' is no date: write it as 2026-05-31") from None
+
+
 def check(first: date, last: date, now: datetime) -> list[date]:
     """Return the nights from the first to the last, both in it, in order.
 

@@ -12,7 +12,7 @@ from features import nights
 from features.nights import NightRow
 from pipelines.nights.alarms import unfinished, verdict
 from pipelines.nights.night import Night
-from pipelines.promoting import MODELS
+from pipelines.promoting import decided
 
 NIGHTS_SHOWN = 30
 WIDTH, HEIGHT = 300.0, 64.0
@@ -75,7 +75,6 @@ def page(night: Night) -> str:
     template = environment.from_string(
         files("pipelines.nights").joinpath("night.html").read_text(encoding="utf-8")
     )
-    decided = night.outcome("promote")  # the database does not keep the order of keys
     since = nights.watched_since(engine, night.date, as_of=night.as_of)
     took = [one for one in done.values() if one.seconds is not None]
     return template.render(
@@ -86,7 +85,7 @@ def page(night: Night) -> str:
         features=night.outcome("refresh_features"),
         history=night.outcome("refresh_history"),
         candidates=night.outcome("evaluate"),
-        decided={name: decided[name] for name in MODELS if name in decided},
+        decided=decided(night),
         precomputed=night.outcome("precompute"),
         cleaned=night.outcome("clean"),
         steps=took,

@@ -24,8 +24,9 @@ def report(night: Night) -> Outcome:
     written.replace(path)
     tags = {TAG: night.date.isoformat(), ENDED_TAG: ended}
     known = [one for one in night.registry.runs(tags) if one.status == "FINISHED"]
-    if known:
+    if known:  # an attempt before: what this one came to is what counts
         run_id = known[0].run_id
+        night.registry.log_files(run_id, {path.name: html.encode()})
     else:
         run_id = night.registry.log_plain_run(
             Run(

@@ -1,13 +1,12 @@
 """Runs nights: one lock, one Dagster run per night, and an exit code that says how it went."""
 
 import logging
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import redis
 import sqlalchemy as sa
@@ -19,6 +18,7 @@ from pipelines import steps
 from pipelines.environment import Environment
 from pipelines.nights import alarms, due, webhook
 from pipelines.nights.ahead import open_ahead
+from pipelines.nights.errors import LockLostError, one_line
 from pipelines.nights.lock import Lock, holder, only_one
 from pipelines.nights.night import Night
 from training.errors import RegistryUnavailableError
@@ -202,30 +202,21 @@ def do_step(night: Night, name: str) -> Outcome:
 
 @contextmanager
 def _noting_failure(end: Callable[..., None]) -> Iterator[None]:
-    """Write a failure down on its way through."""
-    finished = False
+    """Write a failure down on its way through.
+
+    An interrupt is none: the step is left as by a kill. Nor is a lost lock: another night may have
+    done the step meanwhile.
+    """
     try:
         yield
-        finished = True
-    finally:
-        error: Any = sys.exc_info()[1]
-        if not finished and error is not None:
-            try:
-                end({"error": one_line(error)}, failed=True)
-            except sa.exc.SQLAlchemyError:  # the database itself is away
-                log.debug("a failure could not be written down")
-
-
-def one_line(error: BaseException) -> str:
-    """Return an error as one line, without what a database adds below its reason.
-
-    Examples
-    --------
-    >>> one_line(ValueError("too small\\nsee above"))
-    'ValueError: too small'
-    """
-    reason = str(getattr(error, "orig", None) or error).strip().splitlines()
-    return f"{type(error).__name__}: {reason[0]}" if reason else type(error).__name__
+    except LockLostError:
+        raise
+    except Exception as error:
+        try:
+            end({"error": one_line(error)}, failed=True)
+        except sa.exc.SQLAlchemyError:  # the database itself is away
+            log.debug("a failure could not be written down")
+        raise
 
 
 def _done(engine: sa.Engine, night_date: date) -> int | None:

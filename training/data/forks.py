@@ -70,7 +70,7 @@ def forked(
                 "a process that did part of the work was lost, most often for want of memory: look"
                 " at why it ended, and start again"
             ) from error
-        except (KeyboardInterrupt, SystemExit):
+        except BaseException:  # an interrupt by any name, or nobody asks for the rest
             for process in list(executor._processes.values()):
                 process.terminate()  # nobody waits for what they do
             raise

@@ -255,6 +255,15 @@ class Registry:
             except (MlflowException, OSError):
                 raise RegistryError(f"run {run_id} keeps no file {path}") from None
 
+    def log_files(self, run_id: str, files: Mapping[str, bytes]) -> None:
+        """Keep files with a run, each in the place of one that has its name."""
+        with tempfile.TemporaryDirectory() as temporary:
+            for name, content in files.items():
+                path = Path(temporary, name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            self._client.log_artifacts(run_id, temporary)
+
     def set_run_tag(self, run_id: str, key: str, value: str) -> None:
         """Write a tag of a run."""
         self._client.set_tag(run_id, key, value)
@@ -318,14 +327,8 @@ class Registry:
         if run.data is not None:
             client.log_inputs(run_id, [_dataset(*run.data)])
         files = {f"figures/{name}": png for name, png in run.figures.items()} | dict(run.files)
-        if not files:
-            return
-        with tempfile.TemporaryDirectory() as temporary:
-            for name, content in files.items():
-                path = Path(temporary, name)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
-            client.log_artifacts(run_id, temporary)
+        if files:
+            self.log_files(run_id, files)
 
     def _create_model(self, name: str) -> None:
         try:

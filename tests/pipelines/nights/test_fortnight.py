@@ -7,6 +7,7 @@ import random
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ import pipelines.environment
 from features import nights
 from features.catalogue import load_catalogue
 from features.database import mlflow_uri
+from features.nights import StepRow
 from features.settings import Settings
 from pipelines.environment import Environment
 from pipelines.nights.running import run_nights
@@ -146,6 +148,39 @@ def test_better_models_are_promoted_and_a_broken_feed_is_not_learned_from(
     assert reason.startswith("plays: 100% of 480 say that 0 ms were heard")
     low, mean, high = gain(liked)
     assert low > 0, f"{mean:+.3f} [{low:+.3f}, {high:+.3f}] over {np.mean(liked['frozen']):.3f}"
+    check_report(environment, outcomes)
+
+
+def check_report(environment: Environment, outcomes: dict[int, dict[str, StepRow]]) -> None:
+    """Look on the last night's page for what the fortnight came to."""
+    dates = {day: (START + (day + 1) * DAY).date() for day in outcomes}
+    known = nights.nights(environment.engine, until=dates[NIGHTS - 1], most=NIGHTS)
+    told = {row.night: row.outcome for row in known}
+    page = unescape(Path(str(known[0].report_path)).read_text(encoding="utf-8"))
+    last = outcomes[NIGHTS - 1]
+    # What came in, and each night's point in its picture.
+    for feed, label in (("plays", "Plays"), ("feedback", "Feedback")):
+        row = f'<td>{feed}<td class="num">{last["watch"].outcome["feeds"][feed]["rows"]:,}'
+        assert row in page
+        picture = page[page.index(f"{label} that came in") :].partition("</figure>")[0]
+        for day, found in outcomes.items():
+            rows = found["watch"].outcome["feeds"][feed]["rows"]
+            assert f"<title>{dates[day]}: {rows}</title>" in picture
+    shares = page[page.index("Share of plays over 30 s") :].partition("</figure>")[0]
+    for day in MEASURED:  # the days on which somebody said something of a list
+        share = outcomes[day]["watch"].outcome["engagement"]["long_plays"]["value"]
+        assert f"<title>{dates[day]}: {share:.1%}</title>" in shares
+    # What became of each model, and of the nights before.
+    for name, one in last["promote"].outcome.items():
+        (row,) = [row for row in page.split("<tr>") if row.startswith(f"<td>{name}<td>")]
+        became = "promoted" if one["promoted"] else f"declined: {one['gate']}"
+        assert (became if one["promoted"] or one["gate"] else "nothing to decide") in row
+        assert one["message"] in row
+    _, _, before = page.partition("Nights before")
+    promoted = [line for night in list(dates.values())[:-1] for line in told[night]["promoted"]]
+    assert promoted
+    for line in promoted + told[dates[BROKEN]]["alarms"]:
+        assert f"{line}<br>" in before
 
 
 def gain(liked: dict[str, list[float]]) -> tuple[float, float, float]:

@@ -1,68 +1,24 @@
 """One night of today: its lists are hits of the service, its report is kept, once is enough."""
 
 import asyncio
-import threading
-import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from due_nights import now, run
 from nights_world import NightsWorld
-from pydantic import SecretStr
-from serving_world import SECRET, opened
+from serving_world import opened
 
-import pipelines.environment
 from features import nights
-from features.database import connect, mlflow_uri
 from features.imports import Report, record
-from features.settings import Settings
-from pipelines import promoting, steps
+from pipelines import steps
 from pipelines.environment import Environment
-from pipelines.nights import due, running
-from pipelines.nights.errors import LockLostError, NightError
-from pipelines.nights.lock import only_one
+from pipelines.nights import due
 from pipelines.nights.night import Night
-from pipelines.servers import Postgres
-from recommender.scoring import PRIOR
-from training.errors import RegistryUnavailableError
-from training.registry import Registry
-from training.review.promotion import history
-from training.runs import Run
-from training.scorer_flavour import KIND
 
 Outcome = nights.Outcome
-
-
-@pytest.fixture
-def environment(
-    engine: sa.Engine,
-    database_url: str,
-    mlflow_tables: None,
-    redis_url: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Environment:
-    monkeypatch.setattr(pipelines.environment, "ARTIFACTS", tmp_path / "mlruns")
-    uri = f"{mlflow_uri(database_url)}&application_name={uuid.uuid4().hex}"
-    settings = Settings(
-        bondhu_home=tmp_path,
-        database_url=database_url,
-        redis_url=redis_url,
-        mlflow_tracking_uri=uri,
-        bondhu_jwt_secret=SecretStr(SECRET),
-    )
-    return Environment(settings, database_url, redis_url, uri, engine)
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
-
-
-def run(environment: Environment, said: list[str]) -> int:
-    dates = due.due(environment.engine, now(), catch_up=7)
-    return running.run_nights(environment, dates or [now().date()], now=now, say=said.append)
 
 
 def test_the_first_call_of_the_day_is_a_hit(environment: Environment) -> None:
@@ -98,65 +54,10 @@ def test_the_first_call_of_the_day_is_a_hit(environment: Environment) -> None:
     assert again == [f"{night.night}: done already, with exit code {code}"]
 
 
-def test_what_may_pass_is_tried_again_and_what_failed_is_taken_up(
-    environment: Environment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[str] = []
-
-    def step(name: str) -> Callable[[Night], Outcome]:
-        def work(night: Night) -> Outcome:
-            calls.append(name)
-            if name == "watch" and calls.count(name) == 1:
-                raise sa.exc.OperationalError("SELECT", {}, Exception("the server is starting"))
-            if name == "evaluate" and calls.count(name) == 1:
-                raise ValueError("<b>no</b> such thing")
-            return {}
-
-        return work
-
-    replaced = {name: step(name) for name in steps.STEPS} | {"report": steps.STEPS["report"]}
-    monkeypatch.setattr(steps, "STEPS", replaced)
-    said: list[str] = []
-    assert run(environment, said) == 30
-    assert calls.count("watch") == 2
-    assert "promote" not in calls
-    today = now().date()
-    found = nights.steps(environment.engine, today)
-    assert found["watch"].attempts == 2
-    assert found["evaluate"].outcome == {"error": "ValueError: <b>no</b> such thing"}
-    (row,) = nights.nights(environment.engine, until=today, most=1)
-    assert row.outcome["alarms"] == ["failed: evaluate: ValueError: <b>no</b> such thing"]
-    assert row.report_path is not None
-    html = Path(row.report_path).read_text(encoding="utf-8")
-    assert "&lt;b&gt;no&lt;/b&gt; such thing" in html
-    assert "<b>no" not in html
-
-    assert due.due(environment.engine, now(), catch_up=7) == [today]
-    assert run(environment, said) == 0
-    assert calls.count("watch") == 2
-    assert calls.count("evaluate") == 2
-
-
-def test_a_report_that_fails_keeps_no_later_night_from_running(
-    environment: Environment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(night: Night) -> Outcome:
-        raise ValueError("no room")
-
-    replaced: dict[str, Callable[[Night], Outcome]] = {name: lambda _: {} for name in steps.STEPS}
-    monkeypatch.setattr(steps, "STEPS", replaced | {"report": broken})
-    said: list[str] = []
-    dates = [now().date() - timedelta(days=1), now().date()]
-    assert running.run_nights(environment, dates, now=now, say=said.append) == 30
-    assert said.count(f"{dates[1]} the report could not be written: ValueError: no room") == 1
-    rows = nights.nights(environment.engine, until=dates[1], most=9)
-    assert [(row.night, row.status) for row in rows] == [(one, "failed") for one in dates[::-1]]
-
-
 def test_a_step_by_hand_does_not_make_its_night_done(
     environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dagster import materialize  # noqa: PLC0415 - 1.5 s
+    from dagster import DagsterResourceFunctionError, materialize  # noqa: PLC0415 - 1.5 s
 
     from pipelines import assets, definitions  # noqa: PLC0415 - imports Dagster
 
@@ -173,120 +74,22 @@ def test_a_step_by_hand_does_not_make_its_night_done(
     by_hand(*steps.STEPS)
     assert due.due(environment.engine, now(), catch_up=7) == []
 
-
-def test_a_second_run_says_who_holds_the_lock(engine: sa.Engine, database_url: str) -> None:
-    other = connect(database_url)
-    said = r"another night runs since .* pid \d+"
-    with only_one(other), pytest.raises(NightError, match=said), only_one(engine):
-        pass
-    with only_one(engine):
-        pass
-    other.dispose()
-
-
-END_OF_HOLDER = sa.text(
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-    " WHERE application_name LIKE 'bondhu nightly%' AND datname = current_database()"
-)
-
-
-def test_the_lock_goes_with_its_session(engine: sa.Engine, database_url: str) -> None:
-    other = connect(database_url)
-    with only_one(other) as lock, engine.connect() as connection:
-        lock.check()
-        connection.execute(END_OF_HOLDER)
-        with pytest.raises(LockLostError, match="another night may run"):
-            lock.check()
-        with only_one(engine) as next_one:  # as another machine's
-            next_one.check()
-            with pytest.raises(LockLostError):
-                lock.check()
-    with only_one(engine):
-        pass
-    other.dispose()
-
-
-def test_a_night_that_lost_its_lock_ends_before_its_next_step(
-    environment: Environment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[str] = []
-
-    def step(name: str) -> Callable[[Night], Outcome]:
-        def work(night: Night) -> Outcome:
-            calls.append(name)
-            if calls == ["refresh_history", "refresh_features"]:
-                with environment.engine.begin() as connection:
-                    connection.execute(END_OF_HOLDER)
-            return {}
-
-        return work
-
-    monkeypatch.setattr(steps, "STEPS", {name: step(name) for name in steps.STEPS})
-    with pytest.raises(LockLostError) as told:
-        run(environment, [])
-    assert len(str(told.value).splitlines()) == 1
-    assert calls == ["refresh_history", "refresh_features"]
-    # How it ended may be another night's by now: nothing was written down, and it is due.
-    found = nights.steps(environment.engine, now().date())
-    assert [one.status for one in found.values()] == ["done", "running"]
-    assert due.due(environment.engine, now(), catch_up=7) == [now().date()]
-    assert run(environment, []) == 0
-    assert calls.count("refresh_history") == 1
-    assert calls.count("refresh_features") == 2
-
-
-def test_nothing_is_decided_without_the_lock(
-    environment: Environment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    registry = environment.registry()
-    registry.ensure_prior()
-    version = registry.log_run(Run("night"), KIND, PRIOR, {})
-    trained = {"version": version.number, "run_id": version.run_id}
-    monkeypatch.setattr(Night, "outcome", lambda night, step: trained)
-    with only_one(environment.engine) as lock:
-        night = Night(now().date(), now(), environment, now, lambda line: None, lock)
-        with environment.engine.begin() as connection:
-            connection.execute(END_OF_HOLDER)
-        with pytest.raises(LockLostError):
-            promoting.promote_one(night, "scorer")
-    assert history(registry, "scorer") == []
-
-
-def test_an_outage_of_the_registry_is_waited_for(
-    environment: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    postgres = Postgres(tmp_path / "of mlflow")
-    postgres.start()
-    try:
-        with connect(postgres.url).begin() as connection:
-            connection.execute(sa.text("CREATE SCHEMA mlflow"))
-        registry = Registry(mlflow_uri(postgres.url), tmp_path / "artifacts")
-        registry.ensure_prior()
-        back = threading.Timer(1.5, postgres.start)
-        calls: list[str] = []
-
-        def watch(night: Night) -> Outcome:
-            calls.append("watch")
-            if len(calls) == 1:
-                postgres.stop()
-                back.start()
-            return {"versions": len(registry.versions("scorer"))}
-
-        quiet: dict[str, Callable[[Night], Outcome]] = {name: lambda _: {} for name in steps.STEPS}
-        monkeypatch.setattr(steps, "STEPS", quiet | {"watch": watch})
-        assert run(environment, []) == 0
-        found = nights.steps(environment.engine, now().date())["watch"]
-        assert (found.attempts, found.outcome) == (len(calls), {"versions": 1})
-        assert len(calls) > 1
-        back.join()
-        postgres.stop()
-        with pytest.raises(RegistryUnavailableError, match="MLflow's database went away") as told:
-            registry.champion("scorer")
-        assert len(str(told.value).splitlines()) == 1
-        with pytest.raises(RegistryUnavailableError), registry.turn("scorer"):
-            pass
-    finally:
-        postgres.stop()
+    # What is done is not begun again, nor what has not come yet.
+    done = nights.nights(environment.engine, until=now().date(), most=9)
+    for night, why in (
+        ("", f"the night of {now().date()} is done"),
+        ("2999-01-01", "has not come yet"),
+        ("tomorrow", "is no date"),
+    ):
+        with pytest.raises(DagsterResourceFunctionError) as told:
+            materialize(
+                assets.ASSETS,
+                resources={"night": definitions.night.configured({"date": night})},
+                selection=["watch"],
+            )
+        (line,) = str(told.value.__cause__).splitlines()
+        assert why in line
+    assert nights.nights(environment.engine, until=now().date(), most=9) == done
 
 
 def test_missed_nights_are_due_as_far_back_as_is_set(engine: sa.Engine) -> None:

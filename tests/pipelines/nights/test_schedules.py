@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 from spotify_server import CLIENT_ID, CLIENT_SECRET, SpotifyStandIn, running
+from webhook_receiver import receiver
 
 from features import nights
 from features.settings import Settings
@@ -40,9 +41,17 @@ def test_the_definitions_load_and_draw_the_lineage() -> None:
     }
     assert {one.execution_timezone for one in SCHEDULES} == {"UTC"}
     graph = defs.resolve_asset_graph()
-    children = graph.get(AssetKey("refresh_features")).child_keys
-    names = {key.to_user_string() for key in children}
-    assert {"train_colisten", "train_scorer", "consolidate_qtables"} <= names
+
+    def ancestors(name: str) -> set[str]:
+        parents = {key.to_user_string() for key in graph.get(AssetKey(name)).parent_keys}
+        return parents.union(*map(ancestors, parents))
+
+    # From tables to models, and only by what is read.
+    assert {"plays", "tracks", "refresh_features"} <= ancestors("train_colisten")
+    assert ancestors("consolidate_qtables") == {"music_interactions"}
+    assert not {"consolidate_qtables", "train_audio_estimator"} & ancestors("train_colisten")
+    assert "promote_colisten" in ancestors("train_scorer")  # by way of its champion
+    assert "promote" in ancestors("precompute")
 
 
 def test_every_step_comes_after_those_that_it_names() -> None:
@@ -116,6 +125,26 @@ def test_a_tick_that_is_asked_twice_asks_for_the_same_run() -> None:
     at = datetime(2026, 5, 20, 3, tzinfo=UTC)
     config = {"ops": {"due_nights": {"config": {"date": "2026-05-20"}}}}
     assert asked(at) == asked(at) == ("2026-05-20", config)
+
+
+def test_somebody_is_called_where_a_scheduled_night_cannot_start(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines import definitions  # noqa: PLC0415 - imports Dagster
+
+    with receiver(200) as (url, got):
+        settings = Settings(
+            bondhu_home=tmp_path,
+            bondhu_webhook_url=SecretStr(url),
+            database_url="postgresql://ada:lovelace@127.0.0.1:9/bondhu",
+            redis_url=redis_url,
+        )
+        monkeypatch.setattr(definitions, "read_settings", lambda: settings)
+        assert not definitions.nightly.execute_in_process(raise_on_error=False).success
+    (message,) = got
+    assert message["exit_code"] == 30
+    (alarm,) = message["alarms"]
+    assert "ada:***@127.0.0.1:9/bondhu cannot be used" in alarm
 
 
 @contextmanager
