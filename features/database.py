@@ -150,7 +150,8 @@ def check(engine: sa.Engine) -> None:
             connection.execute(sa.text("SELECT 1"))
     except OperationalError as error:
         reason = str(error.orig).strip().splitlines()[0]
+        where = engine.url.set(query={}).render_as_string()  # which may hold a password too
         raise DatabaseUnavailableError(
-            f"PostgreSQL at {engine.url.render_as_string(hide_password=True)} cannot be used"
+            f"PostgreSQL at {where} cannot be used"
             f" ({reason}): check DATABASE_URL, or unset it for the embedded server"
         ) from None

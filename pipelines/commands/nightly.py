@@ -12,8 +12,6 @@ from features.settings import read_settings
 from pipelines.commands.output import console, result_console
 from pipelines.environment import open_environment
 
-Day = Annotated[str | None, typer.Option(metavar="YYYY-MM-DD")]
-
 
 def nightly(
     date_: Annotated[
