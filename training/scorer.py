@@ -18,7 +18,13 @@ from training.data.choices import CANDIDATES, rows_to_fit
 from training.data.data_parts import DATA_FILE, Part, hash_of, to_file
 from training.data.dataset import ColistenFor, Dataset, read_dataset
 from training.data.holdout import is_test
-from training.data.impressions import Impressions, read_impressions
+from training.data.impressions import (
+    MOST_LISTENERS,
+    MOST_ROWS,
+    Impressions,
+    begin_of,
+    read_impressions,
+)
 from training.evaluation.evidence import EVALUATION_FILE, evidence_of
 from training.evaluation.intervals import Interval
 from training.evaluation.mismatch import mismatch
@@ -102,7 +108,7 @@ def train_scorer(
         What the weights are fitted to.
     since, until
         The data window: plays and impressions from then on and before then. None: no bound; for
-        impressions, `now`.
+        impressions, `now` and `training.data.impressions.WINDOW_DAYS` before it.
     processes
         See `training.data.forks.forked`; the run comes out the same for any number.
     progress
@@ -120,7 +126,7 @@ def train_scorer(
     served = registry.load(KIND, champion.number)
     say("reading histories")
     dataset = read_dataset(engine, seed=seed, since=since, until=until)
-    impressions = read_impressions(engine, since=since, until=until or now)
+    impressions = read_impressions(engine, seed=seed, since=since, until=until or now)
     is_enough = enough_impressions(
         impressions, evidence_from, is_wanted=lambda user: not is_test(user, seed)
     )
@@ -189,7 +195,10 @@ def train_scorer(
                 "data_from": histories.window[0],
                 "data_to": histories.window[1],
                 "since": since.isoformat() if since else "",
+                "impressions_since": begin_of(since, until or now).isoformat(),
                 "impressions_until": (until or now).isoformat(),
+                "impressions_most": MOST_ROWS,
+                "impressions_most_listeners": MOST_LISTENERS,
                 "evidence_from": evidence_from.value,
             },
             metrics=evidence.metrics()
@@ -294,11 +303,10 @@ def _flat(metrics: Mapping[str, Interval]) -> dict[str, float]:
 def _facts(
     dataset: Dataset, impressions: Impressions, refused: Mapping[str, int]
 ) -> dict[str, float]:
-    return {
+    return impressions.sizes | {
         "listeners_fit": float(len(dataset.fit)),
         "listeners_test": float(len(dataset.test)),
         "rows": float(dataset.histories.rows),
-        "impressions": float(len(impressions)),
         "listeners_who_liked": float(impressions.listeners_who_liked),
         "rows_refused": float(sum(refused.values())),
     }

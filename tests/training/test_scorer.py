@@ -221,7 +221,7 @@ def test_impressions_teach_what_histories_do_not(
             shown = log.show(user, START, tracks, components=values)
             best = int(np.argmax(values["novelty"]))  # the least known is what they like
             log.say(user, shown, tracks[best], START + timedelta(hours=1))
-    run = train_scorer(engine, registry, seed=7, now=NOW, evidence_from=Evidence.AUTO)
+    run = train_scorer(engine, registry, seed=7, now=NOW, since=START, evidence_from=Evidence.AUTO)
     stored = registry.run(run.run_id)
     assert stored.tags["fitted_from"] == "impressions"
     assert stored.data is not None
@@ -246,7 +246,7 @@ def test_an_impression_that_may_not_be_trained_on_is_caught(
     log = Log(engine)
     log.show("user000", START, (1, 70, 3))
     dataset = read_dataset(engine, seed=7)
-    honest = read_impressions(engine, until=NOW)
+    honest = read_impressions(engine, seed=7, since=START, until=NOW)
     assert len(honest) == 2
     assert barred_rows_used(engine, dataset, honest) == {}
     unguarded = str(impressions_module._ROWS)
@@ -254,7 +254,7 @@ def test_an_impression_that_may_not_be_trained_on_is_caught(
         assert guard in unguarded
         unguarded = unguarded.replace(guard, "false")
     monkeypatch.setattr(impressions_module, "_ROWS", sa.text(unguarded))
-    careless = read_impressions(engine, until=NOW)
+    careless = read_impressions(engine, seed=7, since=START, until=NOW)
     assert barred_rows_used(engine, dataset, careless) == {"impressions": 1}
 
 

@@ -4,12 +4,16 @@ A row is one position of a list as of the moment it was shown. Its components ar
 logged with it, never computed anew; its stage is what was known then; its outcome is the feedback
 that names the list and came in during `OUTCOME_DAYS` after it. Lists that have not had that time
 before `until` are left out, so that the same window read later gives the same rows.
+
+Not all are read: of listeners drawn by hash the latest lists, in turn, up to so many rows. Where
+there are no more than that, all of the window are.
 """
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import numpy as np
 import sqlalchemy as sa
@@ -20,16 +24,30 @@ from recommender.cold_start import Stage, account_age_days, stage_of
 from recommender.components import KEYS
 from recommender.tracks import IndexArray
 from training.data.data_parts import ContentHash, Part
+from training.data.holdout import DRAW, salt_of
 
 OUTCOME_DAYS = 2
 """A list is served for one day; what is said of it later is not counted."""
 FEWEST_LISTENERS = 50
 """From so many listeners on who liked something of what they were shown, impressions are learned
 from; below, histories alone."""
-BLOCK = 20_000
+MOST_ROWS = 400_000
+"""Rows in memory: 104 B each, 40 MiB, and some five times that while they are fitted to."""
+MOST_LISTENERS = 8_000
+"""Listeners whose lists are looked for: one list of 50 places for each fills `MOST_ROWS`."""
+WINDOW_DAYS = 180
+"""Where no `since` is given. Older lists were made by other policies and components, and count less
+than half in a fit (`training.fit.impression_rows.HALF_LIFE_DAYS`)."""
+PURPOSE = "impressions"
+"""Of the draw: not that of histories, whose weights are the prior here."""
+BLOCK = 10_000
+"""Rows of an answer that are objects at once."""
 STAGES: tuple[Stage, ...] = tuple(Stage)
+_COLUMNS = 7 + len(KEYS)
 
 _COMPONENTS = ", ".join(f"coalesce((r.components ->> '{key}')::float8, 0)" for key in KEYS)
+_IN_WINDOW = """r.created_at >= :since
+    AND r.created_at <= CAST(:until AS timestamptz) - make_interval(days => :days)"""
 # What a listener played is in the components: where a part of it may not be used, none of them may.
 _ROWS = sa.text(
     f"""
@@ -39,10 +57,30 @@ _ROWS = sa.text(
             UNION ALL
             SELECT user_id, 'artist_plays from ' || source FROM artist_plays WHERE NOT trainable
         ) parts GROUP BY user_id
-    ), shown AS (
-        SELECT * FROM music_recommendations
-        WHERE (CAST(:since AS timestamptz) IS NULL OR created_at >= :since)
-          AND created_at <= CAST(:until AS timestamptz) - make_interval(days => :days)
+    ), drawn AS MATERIALIZED (
+        -- In the order of the hash, looking no further than needed. Listeners of whom nothing may
+        -- be used come last: they are counted where there is place.
+        SELECT u.user_id, u.is_closed, u.draw
+        FROM (SELECT user_id, c.user_id IS NOT NULL AS is_closed, {DRAW.format("user_id")} AS draw
+              FROM users LEFT JOIN closed c USING (user_id) ORDER BY is_closed, draw) u,
+             LATERAL (SELECT FROM music_recommendations r
+                      WHERE r.user_id = u.user_id AND {_IN_WINDOW} LIMIT 1) was_shown_something
+        ORDER BY u.is_closed, u.draw LIMIT :listeners
+    ), moments AS MATERIALIZED (
+        -- A list by its listener and moment, which are an index of their own. Everybody's latest
+        -- comes first, then everybody's second ...: nobody's many lists take the place of others.
+        SELECT user_id, created_at, sum(places) OVER (ORDER BY is_closed, nth, draw) AS so_far
+        FROM (
+            SELECT d.user_id, d.is_closed, d.draw, r.created_at, count(*) AS places,
+                   row_number() OVER (PARTITION BY d.user_id ORDER BY r.created_at DESC) AS nth
+            FROM drawn d JOIN music_recommendations r ON r.user_id = d.user_id AND {_IN_WINDOW}
+            GROUP BY d.user_id, d.is_closed, d.draw, r.created_at
+        ) latest
+    ), shown AS MATERIALIZED (
+        SELECT r.recommendation_id, r.position, r.user_id, r.track_id, r.propensity, r.created_at,
+               r.components
+        FROM moments m JOIN music_recommendations r USING (user_id, created_at)
+        WHERE m.so_far <= :most
     ), lists AS (
         SELECT s.recommendation_id, u.created_at AS joined,
                (SELECT min(p.played_at) FROM plays p WHERE p.user_id = s.user_id) AS first_played,
@@ -73,7 +111,7 @@ _ROWS = sa.text(
     LEFT JOIN said USING (recommendation_id, position)
     LEFT JOIN closed c ON c.user_id = r.user_id
     ORDER BY r.user_id COLLATE "C", r.created_at, r.recommendation_id, r.position
-    """  # noqa: S608 - the names are constants of recommender.components
+    """  # noqa: S608 - constants of this module, of holdout and of recommender.components
 )
 
 
@@ -96,15 +134,17 @@ class Impressions:
     stage
         (n,) int64, the place in `STAGES` of the listener's stage when it was shown.
     list, listener
-        (n,) int64 from 0; `users` names the listeners.
+        (n,) int64 from 0; `lists` and `users` name them.
     refused
-        'table from source' -> rows left out because they may not be trained on.
+        'table from source' -> rows left out because they may not be trained on; of those drawn.
     sha256
         Of the rows used. Of the rewards, whether they are above 0: retention may remove skips.
     window
         The first and the last day of what was shown.
     asked
         The parameters of the query.
+    lists
+        The ids of the lists.
     """
 
     components: FloatArray
@@ -120,6 +160,7 @@ class Impressions:
     sha256: str
     window: tuple[str, str]
     asked: Mapping[str, object] = field(default_factory=dict)
+    lists: Sequence[UUID] = ()
 
     def __len__(self) -> int:
         """Return n."""
@@ -129,6 +170,15 @@ class Impressions:
     def part(self) -> Part:
         """What a run says of these rows."""
         return Part(len(self), self.sha256)
+
+    @property
+    def sizes(self) -> dict[str, float]:
+        """Return the metrics of a run that say on what sample it stands."""
+        return {
+            "impressions": float(len(self)),
+            "impressions_lists": float(len(self.lists)),
+            "impressions_listeners": float(len(self.users)),
+        }
 
     @property
     def is_liked(self) -> NDArray[np.bool_]:
@@ -152,65 +202,96 @@ class Impressions:
 
 
 def read_impressions(
-    engine: sa.Engine, *, until: datetime, since: datetime | None = None
+    engine: sa.Engine,
+    *,
+    seed: int,
+    until: datetime,
+    since: datetime | None = None,
+    most: int = MOST_ROWS,
+    listeners: int = MOST_LISTENERS,
 ) -> Impressions:
-    """Read what was shown in a window, with what was said of it.
+    """Read what was shown in a window, with what was said of it; of all, what was drawn.
 
     Parameters
     ----------
+    seed
+        Of the draw of listeners.
     since, until
-        What was shown from then on, and had `OUTCOME_DAYS` to be answered before then.
+        What was shown from then on, and had `OUTCOME_DAYS` to be answered before then. Without
+        `since`, the last `WINDOW_DAYS`.
+    most, listeners
+        Of no more than so many listeners, no more than so many rows: whole lists, everybody's
+        latest, then everybody's second ..., where they begin to be too many.
     """
-    keep: dict[str, list[object]] = {name: [] for name in ("user", "list", "joined")}
+    asked = {
+        "since": begin_of(since, until),
+        "until": until,
+        "days": OUTCOME_DAYS,
+        "salt": salt_of(seed, PURPOSE),
+        "most": most,
+        "listeners": listeners,
+    }
     numbers: list[FloatArray] = []
-    stages: list[int] = []
     digest = ContentHash()
     refused: Counter[str] = Counter()
-    asked = {"since": since, "until": until, "days": OUTCOME_DAYS}
-    days: list[datetime] = []
+    users: dict[str, int] = {}  # each one's number
+    lists: dict[UUID, int] = {}
+    times: list[datetime] = []  # the first and the last of each block
     with engine.connect() as connection:
         stream = connection.execution_options(stream_results=True, yield_per=BLOCK)
         for block in stream.execute(_ROWS, asked).partitions():
-            used = [row for row in block if row.barred is None]
-            refused.update(row.barred for row in block if row.barred is not None)
-            for row in used:
-                stages.append(_stage(row.created_at, row.joined, row.first_played, row.undated))
-                digest.add((*row[:5], stages[-1], (row.reward or 0) > 0, *row[10:]))
-            keep["user"] += [row.user_id for row in used]
-            keep["list"] += [row.recommendation_id for row in used]
-            days += [row.created_at for row in used]
-            numbers.append(
-                np.array(
-                    [
-                        (
-                            row.position,
-                            row.propensity,
-                            row.created_at.timestamp() / 86_400,
-                            row.reward or 0.0,
-                            *row[10:],
-                        )
-                        for row in used
-                    ],
-                    dtype=np.float64,
-                ).reshape(len(used), 4 + len(KEYS))
-            )
-    table = np.concatenate([np.empty((0, 4 + len(KEYS))), *numbers])
-    users, listener = _numbered(keep["user"])
+            rows = []
+            for row in block:
+                if row.barred is not None:
+                    refused[row.barred] += 1
+                    continue
+                stage = _stage(row.created_at, row.joined, row.first_played, row.undated)
+                digest.add((*row[:5], stage, (row.reward or 0) > 0, *row[10:]))
+                rows.append(
+                    (
+                        row.position,
+                        stage,
+                        lists.setdefault(row.recommendation_id, len(lists)),
+                        users.setdefault(row.user_id, len(users)),
+                        row.propensity,
+                        row.created_at.timestamp() / 86_400,
+                        row.reward or 0.0,
+                        *row[10:],
+                    )
+                )
+            numbers.append(np.array(rows, dtype=np.float64).reshape(len(rows), _COLUMNS))
+            days = [row.created_at for row in block if row.barred is None]
+            times += [min(days), max(days)] if days else []
+    table = np.concatenate([np.empty((0, _COLUMNS)), *numbers])
+    del numbers  # twice the rows are enough
+    whole = table[:, :4].T.astype(np.int64)  # codes and places, exact as float64
     return Impressions(
-        components=np.ascontiguousarray(table[:, 4:]),
-        reward=table[:, 3].copy(),
-        position=table[:, 0].astype(np.int64),
-        propensity=table[:, 1].copy(),
-        shown_at=table[:, 2].copy(),
-        stage=np.array(stages, dtype=np.int64),
-        list=_numbered(keep["list"])[1],
-        listener=listener,
-        users=[str(user) for user in users],
+        components=np.ascontiguousarray(table[:, 7:]),
+        reward=table[:, 6].copy(),
+        position=whole[0],
+        propensity=table[:, 4].copy(),
+        shown_at=table[:, 5].copy(),
+        stage=whole[1],
+        list=whole[2],
+        listener=whole[3],
+        users=list(users),
         refused=dict(sorted(refused.items())),
         sha256=digest.hexdigest(),
-        window=_window(days),
+        window=_window(times),
         asked=asked,
+        lists=list(lists),
     )
+
+
+def begin_of(since: datetime | None, until: datetime) -> datetime:
+    """Return from when on impressions are read.
+
+    Examples
+    --------
+    >>> str(begin_of(None, datetime(2026, 7, 1, tzinfo=UTC)).date())
+    '2026-01-02'
+    """
+    return until - timedelta(days=WINDOW_DAYS) if since is None else since
 
 
 def _stage(shown: datetime, joined: datetime, first_played: datetime | None, undated: int) -> int:
@@ -222,13 +303,6 @@ def _stage(shown: datetime, joined: datetime, first_played: datetime | None, und
         undated_artists=undated,
     )
     return STAGES.index(stage)
-
-
-def _numbered(values: Sequence[object]) -> tuple[list[object], IndexArray]:
-    """Return the distinct values in the order of their first, and each one's number."""
-    number: dict[object, int] = {}
-    codes = [number.setdefault(value, len(number)) for value in values]
-    return list(number), np.array(codes, dtype=np.int64)
 
 
 def _window(times: Sequence[datetime]) -> tuple[str, str]:
