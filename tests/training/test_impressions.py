@@ -256,3 +256,18 @@ def test_without_a_since_a_window_is_read(engine: sa.Engine, log: Log) -> None:
     until = START + timedelta(days=WINDOW_DAYS + 1)
     assert len(read_impressions(engine, seed=7, until=until)) == 3
     assert len(read_impressions(engine, seed=7, until=until, since=START)) == 6
+
+
+def test_lists_made_ahead_that_nobody_got_are_no_impressions(engine: sa.Engine, log: Log) -> None:
+    """Nothing cleaned: training by hand, and no nights."""
+    log.prepare("ada", START)
+    got = log.prepare("ada", START + hours(30), servings=2)
+    answered = log.prepare("ada", START + hours(60))
+    log.say("ada", answered, 1, START + hours(61))
+    called = log.prepare("ada", START + hours(90), made_by="4")
+    rows = read_impressions(engine, seed=7, until=UNTIL)
+    assert list(rows.lists) == [got, answered, called]
+    assert rows.is_liked.sum() == 1
+    with engine.begin() as connection:
+        connection.execute(sa.text("SELECT clean_expired_recommendations()"))
+    assert read_impressions(engine, seed=7, until=UNTIL).sha256 == rows.sha256

@@ -82,12 +82,16 @@ _ROWS = sa.text(
         FROM moments m JOIN music_recommendations r USING (user_id, created_at)
         WHERE m.so_far <= :most
     ), lists AS (
+        -- Lists made ahead that nobody got are none; once they have expired, cleaning removes them.
         SELECT s.recommendation_id, u.created_at AS joined,
                (SELECT min(p.played_at) FROM plays p WHERE p.user_id = s.user_id) AS first_played,
                (SELECT count(DISTINCT a.artist_key) FROM artist_plays a
                 WHERE a.user_id = s.user_id AND a.imported_at < s.created_at) AS undated
         FROM (SELECT DISTINCT recommendation_id, user_id, created_at FROM shown) s
         JOIN users u USING (user_id)
+        WHERE NOT coalesce((SELECT was_never_shown(c.recommendation_id, c.user_id, c.servings)
+                            FROM recommendations_cache c
+                            WHERE c.recommendation_id = s.recommendation_id), false)
     ), said AS (
         SELECT r.recommendation_id, r.position, sum(i.reward) AS reward,
                min('music_interactions from ' || i.source) FILTER (WHERE NOT i.trainable) AS kind
