@@ -48,8 +48,9 @@ _COLUMNS = 7 + len(KEYS)
 _COMPONENTS = ", ".join(f"coalesce((r.components ->> '{key}')::float8, 0)" for key in KEYS)
 _IN_WINDOW = """r.created_at >= :since
     AND r.created_at <= CAST(:until AS timestamptz) - make_interval(days => :days)"""
+# Lists by their listener and moment, which are an index of their own, so that none is opened here.
 # What a listener played is in the components: where a part of it may not be used, none of them may.
-_ROWS = sa.text(
+_DRAWN = sa.text(
     f"""
     WITH closed AS (
         SELECT user_id, min(kind) AS kind FROM (
@@ -60,28 +61,41 @@ _ROWS = sa.text(
     ), drawn AS MATERIALIZED (
         -- In the order of the hash, looking no further than needed. Listeners of whom nothing may
         -- be used come last: they are counted where there is place.
-        SELECT u.user_id, u.is_closed, u.draw
-        FROM (SELECT user_id, c.user_id IS NOT NULL AS is_closed, {DRAW.format("user_id")} AS draw
+        SELECT u.user_id, u.closed, u.is_closed, u.draw
+        FROM (SELECT user_id, c.kind AS closed, c.user_id IS NOT NULL AS is_closed,
+                     {DRAW.format("user_id")} AS draw
               FROM users LEFT JOIN closed c USING (user_id) ORDER BY is_closed, draw) u,
              LATERAL (SELECT FROM music_recommendations r
                       WHERE r.user_id = u.user_id AND {_IN_WINDOW} LIMIT 1) was_shown_something
         ORDER BY u.is_closed, u.draw LIMIT :listeners
-    ), moments AS MATERIALIZED (
-        -- A list by its listener and moment, which are an index of their own. Everybody's latest
-        -- comes first, then everybody's second ...: nobody's many lists take the place of others.
-        SELECT user_id, created_at, sum(places) OVER (ORDER BY is_closed, nth, draw) AS so_far
+    )
+    SELECT user_id, created_at, closed
+    FROM (
+        -- Everybody's latest first, then everybody's second ...: nobody's many lists take the
+        -- places of others.
+        SELECT user_id, created_at, closed,
+               sum(places) OVER (ORDER BY is_closed, nth, draw) AS so_far
         FROM (
-            SELECT d.user_id, d.is_closed, d.draw, r.created_at, count(*) AS places,
+            SELECT d.user_id, d.closed, d.is_closed, d.draw, r.created_at, count(*) AS places,
                    row_number() OVER (PARTITION BY d.user_id ORDER BY r.created_at DESC) AS nth
             FROM drawn d JOIN music_recommendations r ON r.user_id = d.user_id AND {_IN_WINDOW}
-            GROUP BY d.user_id, d.is_closed, d.draw, r.created_at
+            GROUP BY d.user_id, d.closed, d.is_closed, d.draw, r.created_at
         ) latest
-    ), shown AS MATERIALIZED (
+    ) counted
+    WHERE so_far <= :most
+    """  # noqa: S608 - constants of this module and of holdout
+)
+# Arrays, so that the server knows how many lists there are; what was said is looked up place by
+# place, since no index and no guess leads from a list to it.
+_ROWS = sa.text(
+    f"""
+    WITH shown AS MATERIALIZED (
         SELECT r.recommendation_id, r.position, r.user_id, r.track_id, r.propensity, r.created_at,
-               r.components
-        FROM moments m JOIN music_recommendations r USING (user_id, created_at)
-        WHERE m.so_far <= :most
-    ), lists AS (
+               r.components, m.closed
+        FROM unnest(CAST(:users AS text[]), CAST(:moments AS timestamptz[]),
+                    CAST(:closed AS text[])) AS m (user_id, created_at, closed)
+        JOIN music_recommendations r USING (user_id, created_at)
+    ), lists AS MATERIALIZED (
         -- Lists made ahead that nobody got are none; once they have expired, cleaning removes them.
         SELECT s.recommendation_id, u.created_at AS joined,
                (SELECT min(p.played_at) FROM plays p WHERE p.user_id = s.user_id) AS first_played,
@@ -92,31 +106,31 @@ _ROWS = sa.text(
         WHERE NOT coalesce((SELECT was_never_shown(c.recommendation_id, c.user_id, c.servings)
                             FROM recommendations_cache c
                             WHERE c.recommendation_id = s.recommendation_id), false)
-    ), said AS (
-        SELECT r.recommendation_id, r.position, sum(i.reward) AS reward,
-               min('music_interactions from ' || i.source) FILTER (WHERE NOT i.trainable) AS kind
-        FROM shown r JOIN music_interactions i
-            ON i.recommendation_id = r.recommendation_id AND i.track_id = r.track_id
-               AND i.user_id = r.user_id AND i.received_at > r.created_at
-               AND i.received_at <= r.created_at + make_interval(days => :days)
-        GROUP BY r.recommendation_id, r.position
     )
     SELECT r.user_id, r.recommendation_id, r.position, r.propensity, r.created_at,
            l.joined, l.first_played, l.undated, said.reward,
            CASE WHEN NOT t.trainable THEN 'tracks from ' || t.source
                 WHEN NOT (coalesce(a.trainable, true) OR a.estimated)
                     THEN 'audio_features from ' || a.source
-                ELSE coalesce(said.kind, c.kind) END AS barred,
+                ELSE coalesce(said.kind, r.closed) END AS barred,
            {_COMPONENTS}
     FROM shown r
     JOIN lists l USING (recommendation_id)
     JOIN tracks t USING (track_id)
     LEFT JOIN audio_features a USING (track_id)
-    LEFT JOIN said USING (recommendation_id, position)
-    LEFT JOIN closed c ON c.user_id = r.user_id
+    CROSS JOIN LATERAL (
+        SELECT sum(i.reward) AS reward,
+               min('music_interactions from ' || i.source) FILTER (WHERE NOT i.trainable) AS kind
+        FROM music_interactions i
+        WHERE i.user_id = r.user_id AND i.track_id = r.track_id
+          AND i.recommendation_id = r.recommendation_id AND i.received_at > r.created_at
+          AND i.received_at <= r.created_at + make_interval(days => :days)
+    ) said
     ORDER BY r.user_id COLLATE "C", r.created_at, r.recommendation_id, r.position
-    """  # noqa: S608 - constants of this module, of holdout and of recommender.components
+    """  # noqa: S608 - the names are constants of recommender.components
 )
+# An answer of which all is read: without it a cursor's plan is made for its first tenth.
+_ALL_OF_IT = sa.text("SET LOCAL cursor_tuple_fraction = 1")
 
 
 @dataclass(frozen=True)
@@ -241,9 +255,14 @@ def read_impressions(
     users: dict[str, int] = {}  # each one's number
     lists: dict[UUID, int] = {}
     times: list[datetime] = []  # the first and the last of each block
-    with engine.connect() as connection:
+    # One snapshot: what is drawn is what is read.
+    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+        connection.execute(_ALL_OF_IT)
+        lists_drawn = connection.execute(_DRAWN, asked).all()
+        who, when, closed = zip(*lists_drawn, strict=True) if lists_drawn else ((), (), ())
+        drawn = {"users": list(who), "moments": list(when), "closed": list(closed)}
         stream = connection.execution_options(stream_results=True, yield_per=BLOCK)
-        for block in stream.execute(_ROWS, asked).partitions():
+        for block in stream.execute(_ROWS, {**drawn, "days": OUTCOME_DAYS}).partitions():
             rows = []
             for row in block:
                 if row.barred is not None:
