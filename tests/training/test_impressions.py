@@ -1,8 +1,9 @@
 """The log of impressions as it is read: what was shown then, what followed, and no future."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from impression_log import START, Log
 from features.rights import delete_rows
 from recommender.cold_start import Stage
 from recommender.components import KEYS
+from training.data import impressions as impressions_module
 from training.data.holdout import draw_of
 from training.data.impressions import (
     OUTCOME_DAYS,
@@ -271,3 +273,24 @@ def test_lists_made_ahead_that_nobody_got_are_no_impressions(engine: sa.Engine, 
     with engine.begin() as connection:
         connection.execute(sa.text("SELECT clean_expired_recommendations()"))
     assert read_impressions(engine, seed=7, until=UNTIL).sha256 == rows.sha256
+
+
+def test_rows_are_objects_a_block_at_a_time(
+    engine: sa.Engine, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant_lists(log, {"ada": 3, "bob": 2})
+    whole = read_impressions(engine, seed=7, until=UNTIL)
+    blocks: list[int] = []
+    honest = sa.CursorResult.partitions
+
+    def counted(self: sa.CursorResult[Any], size: int | None = None) -> Iterator[Any]:
+        for block in honest(self, size):
+            blocks.append(len(block))
+            yield block
+
+    monkeypatch.setattr(sa.CursorResult, "partitions", counted)
+    monkeypatch.setattr(impressions_module, "BLOCK", 7)
+    again = read_impressions(engine, seed=7, until=UNTIL)
+    assert blocks == [7, 7, 6]
+    assert again.sha256 == whole.sha256
+    assert as_table(again) == as_table(whole)
