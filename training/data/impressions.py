@@ -32,7 +32,7 @@ FEWEST_LISTENERS = 50
 """From so many listeners on who liked something of what they were shown, impressions are learned
 from; below, histories alone."""
 MOST_ROWS = 300_000
-"""Rows in memory: 104 B each, 30 MiB; 85 MiB while they are read."""
+"""Rows in memory: 104 B each, 30 MiB; up to 90 MiB more while they are read or fitted to."""
 MOST_LISTENERS = 6_000
 """Listeners whose lists are looked for: one list of 50 places for each fills `MOST_ROWS`."""
 WINDOW_DAYS = 180
