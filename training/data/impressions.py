@@ -43,6 +43,8 @@ PURPOSE = "impressions"
 BLOCK = 10_000
 """Rows of an answer that are objects at once."""
 STAGES: tuple[Stage, ...] = tuple(Stage)
+_FIRST = 10
+"""Columns of the answer before the components."""
 _COLUMNS = 7 + len(KEYS)
 
 _COMPONENTS = ", ".join(f"coalesce((r.components ->> '{key}')::float8, 0)" for key in KEYS)
@@ -107,7 +109,7 @@ _ROWS = sa.text(
                             FROM recommendations_cache c
                             WHERE c.recommendation_id = s.recommendation_id), false)
     )
-    SELECT r.user_id, r.recommendation_id, r.position, r.propensity, r.created_at,
+    SELECT r.user_id, CAST(r.recommendation_id AS text), r.position, r.propensity, r.created_at,
            l.joined, l.first_played, l.undated, said.reward,
            CASE WHEN NOT t.trainable THEN 'tracks from ' || t.source
                 WHEN NOT (coalesce(a.trainable, true) OR a.estimated)
@@ -253,8 +255,8 @@ def read_impressions(
     digest = ContentHash()
     refused: Counter[str] = Counter()
     users: dict[str, int] = {}  # each one's number
-    lists: dict[UUID, int] = {}
-    times: list[datetime] = []  # the first and the last of each block
+    lists: dict[str, int] = {}
+    times: list[datetime] = []  # of lists
     # One snapshot: what is drawn is what is read.
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
         connection.execute(_ALL_OF_IT)
@@ -265,26 +267,21 @@ def read_impressions(
         for block in stream.execute(_ROWS, {**drawn, "days": OUTCOME_DAYS}).partitions(BLOCK):
             rows = []
             for row in block:
-                if row.barred is not None:
-                    refused[row.barred] += 1
+                user, name, position, propensity, at, *stands, reward, barred = row[:_FIRST]
+                values = row[_FIRST:]
+                if barred is not None:
+                    refused[barred] += 1
                     continue
-                stage = _stage(row.created_at, row.joined, row.first_played, row.undated)
-                digest.add((*row[:5], stage, (row.reward or 0) > 0, *row[10:]))
-                rows.append(
-                    (
-                        row.position,
-                        stage,
-                        lists.setdefault(row.recommendation_id, len(lists)),
-                        users.setdefault(row.user_id, len(users)),
-                        row.propensity,
-                        row.created_at.timestamp() / 86_400,
-                        row.reward or 0.0,
-                        *row[10:],
-                    )
-                )
+                if name not in lists:  # what its places have in common; they come together
+                    moment, day = at.astimezone(UTC).isoformat(), at.timestamp() / 86_400
+                    stage = _stage(at, *stands)
+                    times.append(at)
+                    lists[name] = len(lists)
+                    of_list = stage, lists[name], users.setdefault(user, len(users))
+                liked = (reward or 0) > 0
+                digest.add((user, name, position, propensity, moment, stage, liked, *values))
+                rows.append((position, *of_list, propensity, day, reward or 0.0, *values))
             numbers.append(np.array(rows, dtype=np.float64).reshape(len(rows), _COLUMNS))
-            days = [row.created_at for row in block if row.barred is None]
-            times += [min(days), max(days)] if days else []
     table = np.concatenate([np.empty((0, _COLUMNS)), *numbers])
     del numbers  # twice the rows are enough
     whole = table[:, :4].T.astype(np.int64)  # codes and places, exact as float64
@@ -302,7 +299,7 @@ def read_impressions(
         sha256=digest.hexdigest(),
         window=_window(times),
         asked=asked,
-        lists=list(lists),
+        lists=[UUID(name) for name in lists],
     )
 
 
