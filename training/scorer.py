@@ -18,13 +18,7 @@ from training.data.choices import CANDIDATES, rows_to_fit
 from training.data.data_parts import DATA_FILE, Part, hash_of, to_file
 from training.data.dataset import ColistenFor, Dataset, read_dataset
 from training.data.holdout import is_test
-from training.data.impressions import (
-    MOST_LISTENERS,
-    MOST_ROWS,
-    Impressions,
-    begin_of,
-    read_impressions,
-)
+from training.data.impressions import Impressions, read_impressions
 from training.evaluation.evidence import EVALUATION_FILE, evidence_of
 from training.evaluation.intervals import Interval
 from training.evaluation.mismatch import mismatch
@@ -195,12 +189,9 @@ def train_scorer(
                 "data_from": histories.window[0],
                 "data_to": histories.window[1],
                 "since": since.isoformat() if since else "",
-                "impressions_since": begin_of(since, until or now).isoformat(),
-                "impressions_until": (until or now).isoformat(),
-                "impressions_most": MOST_ROWS,
-                "impressions_most_listeners": MOST_LISTENERS,
                 "evidence_from": evidence_from.value,
-            },
+            }
+            | impressions.sample,
             metrics=evidence.metrics()
             | _flat(left_out)
             | fit.metrics()

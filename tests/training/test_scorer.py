@@ -1,6 +1,7 @@
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from impression_log import START, Log
 from msgspec.structs import replace
 
 import training.data.dataset as dataset_module
+import training.scorer as scorer_module
 from features.listeners import Profile
 from features.rights import delete_rows
 from recommender.cold_start import Stage
@@ -209,7 +211,7 @@ def test_a_deleted_listener_is_gone_from_the_next_run(
 
 
 def test_impressions_teach_what_histories_do_not(
-    engine: sa.Engine, world: "World", registry: "Registry"
+    engine: sa.Engine, world: "World", registry: "Registry", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.plant(follows="popularity", listeners=90)
     log, rng = Log(engine), np.random.default_rng(1)
@@ -235,6 +237,15 @@ def test_impressions_teach_what_histories_do_not(
         assert run.scorer.weights[stage] == other.scorer.weights[stage]
     learned, before = (r.scorer.weights[Stage.WEEK_1]["novelty"] for r in (run, other))
     assert learned > before + 0.3
+
+    monkeypatch.setattr(scorer_module, "read_impressions", partial(read_impressions, most=720))
+    drawn = train_scorer(engine, registry, seed=7, now=NOW, since=START)
+    stored = registry.run(drawn.run_id)
+    assert stored.metrics["impressions"] == 90 * 8 == 720
+    assert stored.metrics["impressions_listeners"] == stored.metrics["impressions_lists"] / 2 == 45
+    assert stored.params["impressions_most"] == "720"
+    monkeypatch.undo()
+    assert reproduce(engine, registry, drawn.run_id).equal
 
 
 def test_an_impression_that_may_not_be_trained_on_is_caught(

@@ -192,6 +192,16 @@ class Impressions:
         return Part(len(self), self.sha256)
 
     @property
+    def sample(self) -> dict[str, object]:
+        """Return the parameters of a run that say which sample was asked for."""
+        return {
+            "impressions_since": str(self.asked["since"]),
+            "impressions_until": str(self.asked["until"]),
+            "impressions_most": self.asked["most"],
+            "impressions_most_listeners": self.asked["listeners"],
+        }
+
+    @property
     def sizes(self) -> dict[str, float]:
         """Return the metrics of a run that say on what sample it stands."""
         return {
@@ -244,7 +254,7 @@ def read_impressions(
         latest, then everybody's second ..., where they begin to be too many.
     """
     asked = {
-        "since": begin_of(since, until),
+        "since": until - timedelta(days=WINDOW_DAYS) if since is None else since,
         "until": until,
         "days": OUTCOME_DAYS,
         "salt": salt_of(seed, PURPOSE),
@@ -301,17 +311,6 @@ def read_impressions(
         asked=asked,
         lists=[UUID(name) for name in lists],
     )
-
-
-def begin_of(since: datetime | None, until: datetime) -> datetime:
-    """Return from when on impressions are read.
-
-    Examples
-    --------
-    >>> str(begin_of(None, datetime(2026, 7, 1, tzinfo=UTC)).date())
-    '2026-01-02'
-    """
-    return until - timedelta(days=WINDOW_DAYS) if since is None else since
 
 
 def _stage(shown: datetime, joined: datetime, first_played: datetime | None, undated: int) -> int:
