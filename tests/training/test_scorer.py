@@ -18,7 +18,7 @@ from features.rights import delete_rows
 from recommender.cold_start import Stage
 from recommender.components import KEYS
 from recommender.scoring import PRIOR
-from training.data import histories
+from training.data import histories, impression_statements
 from training.data import impressions as impressions_module
 from training.data.barred_rows import barred_rows_used
 from training.data.choices import choices_of
@@ -260,11 +260,11 @@ def test_an_impression_that_may_not_be_trained_on_is_caught(
     honest = read_impressions(engine, seed=7, since=START, until=NOW)
     assert len(honest) == 2
     assert barred_rows_used(engine, dataset, honest) == {}
-    unguarded = str(impressions_module._ROWS)
+    unguarded = str(impression_statements.ROWS)
     for guard in ("NOT t.trainable", "NOT (coalesce(a.trainable, true) OR a.estimated)"):
         assert guard in unguarded
         unguarded = unguarded.replace(guard, "false")
-    monkeypatch.setattr(impressions_module, "_ROWS", sa.text(unguarded))
+    monkeypatch.setattr(impressions_module, "ROWS", sa.text(unguarded))
     careless = read_impressions(engine, seed=7, since=START, until=NOW)
     assert barred_rows_used(engine, dataset, careless) == {"impressions": 1}
 
