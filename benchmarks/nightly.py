@@ -1,9 +1,11 @@
 """A whole night: `make bench-nightly`.
 
-10,000 listeners, 1,000,000 plays and 1,000,000 rows of feedback, 100,000 tracks, and a tenth of all
-that for the growth; BENCH_SIZE=large takes ten times as much instead of a tenth. Each size runs in
-a process of its own, with servers of its own in a temporary folder, and every listener was active
-lately. Loading the world is no part of the night. BONDHU_DASK and the other settings count.
+10,000 listeners, 1,000,000 plays, rows of feedback and places of lists, 100,000 tracks, and a tenth
+of all that for the growth; BENCH_SIZE=large takes ten times as much instead of a tenth, and
+BENCH_SIZE=listeners measures the memory of a third of the listeners, of all, and of three times as
+many, with the same tracks. Each size runs in a process of its own, with servers of its own in a
+temporary folder, and every listener was active lately. Loading the world is no part of the night.
+BONDHU_DASK and the other settings count.
 """
 
 import json
@@ -13,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +38,8 @@ SEED = 7
 LONGEST_SECONDS = 300
 LARGEST_MIB = 4096
 STEEPEST = 1.15
+FLAT = 1.25
+"""Memory of 30,000 listeners by that of 10,000, from where samples of them are full."""
 SHORTEST_SECONDS = 2.0
 """A step that takes less at the larger size says nothing about growth."""
 
@@ -78,6 +83,10 @@ def main() -> None:
         size = Size(*map(int, sys.argv[1].split(",")))
         print(json.dumps(asdict(night_of(size))))
         return
+    if os.environ.get("BENCH_SIZE") == "listeners":
+        sizes = [_listeners(SIZE, factor) for factor in (1 / 3, 1.0, 3.0)]
+        publish("nightly-listeners", memory_rows([(size, _apart(size)) for size in sizes]))
+        return
     is_large = os.environ.get("BENCH_SIZE") == "large"
     first, second = (SIZE, _times(SIZE, 10)) if is_large else (_times(SIZE, 0.1), SIZE)
     publish("nightly-large" if is_large else "nightly", rows(_apart(first), _apart(second), second))
@@ -111,6 +120,36 @@ def rows(smaller: Measured, larger: Measured, size: Size) -> list[Row]:
                      met=exponent <= STEEPEST)
         )  # fmt: skip
     return found
+
+
+def memory_rows(measured: Sequence[tuple[Size, Measured]]) -> list[Row]:
+    """Return the largest memory of nights that differ in listeners alone, the most of them last.
+
+    The night's own process is to be flat from the last but one to the last: below that, samples are
+    not full yet. What all processes hold contains PostgreSQL's pages and the workers.
+    """
+    *smaller, (size, last) = measured
+    finished = all(night.exit_code != FAILED for _, night in measured)
+    found = [
+        Row("the night", "largest memory of all its processes, MiB", last.peak,
+            peers={_named(of): night.peak for of, night in smaller},
+            target=f"at most {LARGEST_MIB}", met=finished and last.peak <= LARGEST_MIB)
+    ]  # fmt: skip
+    for step, (whole, own) in last.peaks.items():
+        peers = {_named(of): night.peaks[step][1] for of, night in smaller if step in night.peaks}
+        if len(peers) < len(smaller):  # so short that no sample was taken
+            continue
+        growth = own / peers[_named(smaller[-1][0])]
+        found.append(
+            Row(f"step {step}", f"MiB of the night's own, {_named(size)}; ratio: by the one before",
+                own, peers=peers | {"of all": whole}, ratio=growth,
+                target=f"at most {FLAT} times", met=finished and growth <= FLAT)
+        )  # fmt: skip
+    return found
+
+
+def _named(size: Size) -> str:
+    return f"{size.listeners:,} listeners"
 
 
 def night_of(size: Size) -> Measured:
@@ -173,6 +212,10 @@ def _times(size: Size, factor: float) -> Size:
         plays=int(size.plays * factor),
         listeners=int(size.listeners * factor),
     )
+
+
+def _listeners(size: Size, factor: float) -> Size:
+    return replace(size, plays=int(size.plays * factor), listeners=int(size.listeners * factor))
 
 
 def _tell(line: str) -> None:

@@ -2,7 +2,8 @@
 
 Plays, likes and dislikes have no snapshot that says what they say: they stay. So does every event
 that replay may still draw from, and every impression, which evaluation reads; but the places of a
-list that a night prepared and nobody was shown are no impressions, and go with the list.
+list that was made ahead and nobody was shown are no impressions, and go with the list: SQL's
+`was_never_shown` is the rule, here and where impressions are read.
 """
 
 from dataclasses import dataclass
@@ -16,18 +17,7 @@ from recommender.rewards import Feedback
 SAMPLE_DAYS = 30
 """How long sampled components stay: a comparison looks at the last days only."""
 
-_LISTS = sa.text("SELECT clean_expired_recommendations()")
-# Lists made ahead of a call, by a night or before a swap, have ids of version 5; those that a call
-# was made for have ids of version 4.
-_NEVER_SHOWN = sa.text(
-    """
-    DELETE FROM music_recommendations m USING recommendations_cache c
-    WHERE m.recommendation_id = c.recommendation_id AND c.expires_at <= now() AND c.servings = 1
-      AND substr(c.recommendation_id::text, 15, 1) = '5'
-      AND NOT EXISTS (SELECT FROM music_interactions i WHERE i.user_id = c.user_id
-                      AND i.recommendation_id = c.recommendation_id)
-    """
-)
+_LISTS = sa.text("SELECT lists, impressions FROM forget_expired_lists()")
 _SAMPLES = sa.text("DELETE FROM component_samples WHERE moment < :before")
 # The oldest snapshot that is kept, so that whoever goes back to it loses nothing either.
 _COVERED = sa.text(
@@ -48,17 +38,20 @@ class Cleaned:
 
     Examples
     --------
-    >>> str(Cleaned(lists=12, interactions=3))
-    'removed 12 expired lists and 3 skips that snapshots hold'
+    >>> str(Cleaned(lists=12, impressions=100, samples=1, interactions=3)).partition(",")[0]
+    'removed 12 expired lists'
     """
 
     lists: int
+    impressions: int
+    samples: int
     interactions: int
 
     def __str__(self) -> str:
         """Return one line."""
         return (
-            f"removed {self.lists} expired lists and {self.interactions} skips that snapshots hold"
+            f"removed {self.lists} expired lists, {self.impressions} places of lists never shown,"
+            f" {self.samples} old samples and {self.interactions} skips that snapshots hold"
         )
 
 
@@ -75,14 +68,14 @@ def clean(
         How many of a listener's last episodes before the snapshot replay may draw from.
     """
     with engine.begin() as connection:
-        connection.execute(_NEVER_SHOWN)
-        lists = int(connection.execute(_LISTS).scalar_one())
-        connection.execute(_SAMPLES, {"before": now - timedelta(days=SAMPLE_DAYS)})
+        lists, places = connection.execute(_LISTS).one()
+        before = {"before": now - timedelta(days=SAMPLE_DAYS)}
+        samples = connection.execute(_SAMPLES, before).rowcount
         if retention_days is None:
-            return Cleaned(lists, 0)
+            return Cleaned(lists, places, samples, 0)
         asked = {
             "before": now - timedelta(days=retention_days),
             "buffer": buffer,
             "forgettable": Feedback.SKIP.value,
         }
-        return Cleaned(lists, connection.execute(_COVERED, asked).rowcount)
+        return Cleaned(lists, places, samples, connection.execute(_COVERED, asked).rowcount)

@@ -102,7 +102,7 @@ def train_scorer(
         What the weights are fitted to.
     since, until
         The data window: plays and impressions from then on and before then. None: no bound; for
-        impressions, `now`.
+        impressions, `now` and `training.data.impressions.WINDOW_DAYS` before it.
     processes
         See `training.data.forks.forked`; the run comes out the same for any number.
     progress
@@ -120,7 +120,7 @@ def train_scorer(
     served = registry.load(KIND, champion.number)
     say("reading histories")
     dataset = read_dataset(engine, seed=seed, since=since, until=until)
-    impressions = read_impressions(engine, since=since, until=until or now)
+    impressions = read_impressions(engine, seed=seed, since=since, until=until or now)
     is_enough = enough_impressions(
         impressions, evidence_from, is_wanted=lambda user: not is_test(user, seed)
     )
@@ -189,9 +189,9 @@ def train_scorer(
                 "data_from": histories.window[0],
                 "data_to": histories.window[1],
                 "since": since.isoformat() if since else "",
-                "impressions_until": (until or now).isoformat(),
                 "evidence_from": evidence_from.value,
-            },
+            }
+            | impressions.sample,
             metrics=evidence.metrics()
             | _flat(left_out)
             | fit.metrics()
@@ -294,11 +294,10 @@ def _flat(metrics: Mapping[str, Interval]) -> dict[str, float]:
 def _facts(
     dataset: Dataset, impressions: Impressions, refused: Mapping[str, int]
 ) -> dict[str, float]:
-    return {
+    return impressions.sizes | {
         "listeners_fit": float(len(dataset.fit)),
         "listeners_test": float(len(dataset.test)),
         "rows": float(dataset.histories.rows),
-        "impressions": float(len(impressions)),
         "listeners_who_liked": float(impressions.listeners_who_liked),
         "rows_refused": float(sum(refused.values())),
     }

@@ -223,7 +223,7 @@ def read_search_data(
     """Read what may be used, and judge every candidate once for all trials."""
     say("reading histories and impressions")
     dataset = read_dataset(engine, seed=seed, since=since, until=until)
-    impressions = read_impressions(engine, since=since, until=until or now)
+    impressions = read_impressions(engine, seed=seed, since=since, until=until or now)
     use_impressions = enough_impressions(
         impressions,
         evidence_from,
@@ -307,6 +307,7 @@ def _parent(registry: "Registry", name: str, data: SearchData, *, seed: int, now
         Run(
             name=f"search {name}",
             params={"seed": seed, "sampler": "TPE", "startup_trials": STARTUP_TRIALS},
+            metrics={} if data.impressions is None else data.impressions.sizes,
             tags={
                 SEARCH_TAG: name,
                 DATA_TAG: data.sha256,

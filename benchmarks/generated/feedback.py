@@ -22,17 +22,19 @@ def said(events: str) -> sa.TextClause:
     Parameters
     ----------
     events
-        A query: user_id, episode, track_id, kind, at.
+        A query: user_id, episode, track_id, kind, at, and the list that was meant and the place in
+        it: recommendation_id, position, or null.
     """
     return sa.text(
         f"""
         INSERT INTO music_interactions (event_id, user_id, episode, track_id, feedback_type, reward,
-            state, listen_duration_ms, track_duration_ms, occurred_at, received_at, source,
-            trainable)
+            state, recommendation_id, position, listen_duration_ms, track_duration_ms, occurred_at,
+            received_at, source, trainable)
         SELECT gen_random_uuid(), s.user_id, s.episode, s.track_id, s.kind,
                CASE s.kind WHEN 'play' THEN 0.8 WHEN 'like' THEN 1 WHEN 'skip' THEN -0.35
                            ELSE -1 END,
                {_HALF} || '|' || {_SOUND} || '|genre_' || t.category,
+               s.recommendation_id, s.position,
                CASE s.kind WHEN 'play' THEN 180000 ELSE 20000 END, 200000, s.at, s.at, 'api', true
         FROM ({events}) s
         JOIN tracks t USING (track_id) JOIN audio_features a USING (track_id)

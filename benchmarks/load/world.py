@@ -44,7 +44,8 @@ _SAID = said(
         FROM tracks JOIN audio_features USING (track_id) WHERE category IS NOT NULL
     )
     SELECT 'talker-' || n % {TALKERS} AS user_id, n / {TALKERS} + 1 AS episode, track_id,
-           {KIND} AS kind, CAST(:now AS timestamptz) - interval '1 hour' AS at
+           {KIND} AS kind, CAST(:now AS timestamptz) - interval '1 hour' AS at,
+           CAST(NULL AS uuid) AS recommendation_id, CAST(NULL AS smallint) AS position
     FROM generate_series(0, {TALKERS * EACH} - 1) AS n
     JOIN known ON place = n * 7919::bigint % count
     """  # noqa: S608 - constants

@@ -34,7 +34,13 @@ class From(StrEnum):
     HISTORIES = "histories"
 
 
-Since = Annotated[datetime | None, typer.Option(formats=DATES, help="Use data from then on (UTC).")]
+Since = Annotated[
+    datetime | None,
+    typer.Option(
+        formats=DATES,
+        help="Use data from then on (UTC); without it, all plays and the last 180 days of lists.",
+    ),
+]
 Until = Annotated[
     datetime | None, typer.Option(formats=DATES, help="Use data from before then (UTC).")
 ]

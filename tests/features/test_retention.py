@@ -87,7 +87,10 @@ def test_what_is_young_or_may_be_replayed_stays(
     assert len(left(log, "ada")) == 29
 
 
-def test_places_of_prepared_lists_that_nobody_was_shown_go_with_them(log: sa.Engine) -> None:
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_places_of_prepared_lists_that_nobody_was_shown_go_with_them(
+    log: sa.Engine, *, by_hand: bool
+) -> None:
     lists = {
         "prepared": (uuid5(NAMESPACE_OID, "a"), 1, OLD),
         "prepared and served": (uuid5(NAMESPACE_OID, "b"), 2, OLD),
@@ -126,7 +129,12 @@ def test_places_of_prepared_lists_that_nobody_was_shown_go_with_them(log: sa.Eng
             ),
             {"id": lists["prepared and answered"][0], "old": OLD},
         )
-    assert clean(log, retention_days=None, now=NOW).lists == 4
+    if by_hand:  # the contract's function alone
+        with log.begin() as connection:
+            assert connection.scalar(sa.text("SELECT clean_expired_recommendations()")) == 4
+    else:
+        cleaned = clean(log, retention_days=None, now=NOW)
+        assert (cleaned.lists, cleaned.impressions, cleaned.samples) == (4, 1, 0)
     with log.connect() as connection:
         kept = set(
             connection.scalars(sa.text("SELECT recommendation_id FROM music_recommendations"))

@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from uuid import UUID, uuid4
+from datetime import UTC, datetime, timedelta
+from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
 
 import numpy as np
 import sqlalchemy as sa
@@ -34,9 +34,10 @@ class Log:
         tracks: Sequence[int] = (0, 1, 2),
         seed: int = 0,
         components: Mapping[str, Sequence[float]] | None = None,
+        recommendation_id: UUID | None = None,
     ) -> UUID:
         rng = np.random.default_rng([seed, *tracks])
-        recommendation_id = uuid4()
+        recommendation_id = recommendation_id or uuid4()
         for position, track in enumerate(tracks, start=1):
             row = dict(zip(KEYS, rng.uniform(size=len(KEYS)).tolist(), strict=True))
             if components is not None:
@@ -55,6 +56,26 @@ class Log:
                 at=at,
             )
         return recommendation_id
+
+    def prepare(
+        self, user: str, at: datetime, *, servings: int = 1, hours: float = 24, made_by: str = "5"
+    ) -> UUID:
+        """Write a list of `hours` to the cache too; version 5 of its id: made ahead of a call."""
+        name = f"{user} {at} {servings} {hours}"
+        recommendation_id = uuid5(NAMESPACE_OID, name) if made_by == "5" else uuid4()
+        self._run(
+            "INSERT INTO recommendations_cache (recommendation_id, user_id, cache_key,"
+            " recommended_tracks_json, scores_json, metadata_json, recommendation_type,"
+            " total_candidates, final_count, generated_at, expires_at, user_account_age_days,"
+            " personality_snapshot, servings) VALUES (:id, :user, 'k', '[]', '{}', '{}', 'week_1',"
+            " 3, 3, :at, :expires, 0, '{}', :servings)",
+            id=recommendation_id,
+            user=user,
+            at=at,
+            expires=at + timedelta(hours=hours),
+            servings=servings,
+        )
+        return self.show(user, at, recommendation_id=recommendation_id)
 
     def say(
         self,

@@ -1,8 +1,9 @@
 """The log of impressions as it is read: what was shown then, what followed, and no future."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,16 @@ from impression_log import START, Log
 from features.rights import delete_rows
 from recommender.cold_start import Stage
 from recommender.components import KEYS
-from training.data.impressions import OUTCOME_DAYS, STAGES, Impressions, read_impressions
+from training.data import impressions as impressions_module
+from training.data.holdout import draw_of
+from training.data.impressions import (
+    OUTCOME_DAYS,
+    PURPOSE,
+    STAGES,
+    WINDOW_DAYS,
+    Impressions,
+    read_impressions,
+)
 from training.errors import NothingTrainableError
 from training.fit.fitting import Evidence, enough_impressions
 
@@ -42,7 +52,7 @@ def test_a_row_is_what_was_logged_and_what_followed(engine: sa.Engine, log: Log)
     log.say("ada", shown, 5, START + hours(2), -0.4)
     log.say("ada", shown, 6, START + hours(3), -1.0)
     log.say("ada", None, 4, START + hours(3))  # it names no list
-    rows = read_impressions(engine, until=UNTIL)
+    rows = read_impressions(engine, seed=7, until=UNTIL)
     assert rows.position.tolist() == [1, 2, 3]
     assert rows.propensity.tolist() == [1.0, 1.0, 0.1]
     np.testing.assert_allclose(rows.reward, [0.0, 0.8, -1.0])
@@ -58,7 +68,7 @@ def test_what_was_said_before_or_too_late_is_not_the_outcome(engine: sa.Engine, 
     log.say("ada", shown, 1, START + timedelta(days=OUTCOME_DAYS) + hours(1))
     other = log.show("ada", START + hours(5))
     log.say("ada", other, 2, START + hours(6))
-    rows = read_impressions(engine, until=UNTIL)
+    rows = read_impressions(engine, seed=7, until=UNTIL)
     assert rows.is_liked.tolist() == [False, False, False, False, False, True]
 
 
@@ -66,15 +76,15 @@ def test_somebody_elses_feedback_is_not_the_outcome(engine: sa.Engine, log: Log)
     shown = log.show("ada", START)
     log.listener("bob")
     log.say("bob", shown, 0, START + hours(1))
-    assert not read_impressions(engine, until=UNTIL).is_liked.any()
+    assert not read_impressions(engine, seed=7, until=UNTIL).is_liked.any()
 
 
 def test_lists_that_cannot_have_been_answered_yet_are_left_out(engine: sa.Engine, log: Log) -> None:
     log.show("ada", START)
     answered = START + timedelta(days=OUTCOME_DAYS)
-    assert len(read_impressions(engine, until=answered - hours(1))) == 0
-    assert len(read_impressions(engine, until=answered)) == 3
-    assert len(read_impressions(engine, since=START + hours(1), until=UNTIL)) == 0
+    assert len(read_impressions(engine, seed=7, until=answered - hours(1))) == 0
+    assert len(read_impressions(engine, seed=7, until=answered)) == 3
+    assert len(read_impressions(engine, seed=7, since=START + hours(1), until=UNTIL)) == 0
 
 
 def plant_random(log: Log, world: "World", seed: int) -> None:
@@ -100,11 +110,11 @@ def test_no_row_sees_its_own_future(engine: sa.Engine, log: Log, world: "World",
     plant_random(log, world, seed)
     rng = np.random.default_rng([seed, 1])
     moments = [START + hours(float(h)) for h in np.sort(rng.uniform(60, 40 * 24, 4))[::-1]]
-    before = [read_impressions(engine, until=moment) for moment in moments]
+    before = [read_impressions(engine, seed=7, until=moment) for moment in moments]
     assert len(before[0]) > 0
     for moment, then in zip(moments, before, strict=True):
         log.forget_from(moment)
-        now = read_impressions(engine, until=moment)
+        now = read_impressions(engine, seed=7, until=moment)
         assert now.sha256 == then.sha256
         assert as_table(now) == as_table(then)
     # And what a row of a shorter window says, the longer window says as well.
@@ -127,7 +137,7 @@ def as_table(rows: Impressions) -> set[tuple[object, ...]]:
 
 
 def stage_at(engine: sa.Engine, days: float) -> Stage:
-    rows = read_impressions(engine, until=UNTIL)
+    rows = read_impressions(engine, seed=7, until=UNTIL)
     at = (START + timedelta(days=days)).timestamp() / 86_400
     return STAGES[int(rows.stage[np.isclose(rows.shown_at, at)][0])]
 
@@ -151,7 +161,7 @@ def test_untrainable_rows_are_refused_with_the_count_and_sources(
     log.listener("bob")
     world.play("bob", 2, day=1, trainable=False)
     log.show("bob", START)
-    rows = read_impressions(engine, until=UNTIL)
+    rows = read_impressions(engine, seed=7, until=UNTIL)
     assert len(rows) == 1
     assert rows.refused == {
         "music_interactions from withheld": 1,
@@ -167,11 +177,120 @@ def test_a_deleted_listener_is_not_in_the_next_log(engine: sa.Engine, log: Log) 
     for user in ("ada", "bob"):
         shown = log.show(user, START)
         log.say(user, shown, 0, START + hours(1))
-    before = read_impressions(engine, until=UNTIL)
-    assert read_impressions(engine, until=UNTIL).sha256 == before.sha256
+    before = read_impressions(engine, seed=7, until=UNTIL)
+    assert read_impressions(engine, seed=7, until=UNTIL).sha256 == before.sha256
     with engine.begin() as connection:
         delete_rows(connection, "bob")
-    after = read_impressions(engine, until=UNTIL)
+    after = read_impressions(engine, seed=7, until=UNTIL)
     assert list(after.users) == ["ada"]
     assert len(after) == len(before) / 2
     assert after.sha256 != before.sha256
+
+
+def plant_lists(log: Log, users: dict[str, int]) -> None:
+    """Show each listener so many lists of four, one a day."""
+    for user, lists in users.items():
+        if user != "ada":
+            log.listener(user)
+        for day in range(lists):
+            log.show(user, START + timedelta(days=day), (0, 1, 2, 3), seed=day)
+
+
+def days_of(rows: Impressions, user: str) -> list[int]:
+    """Return the days on which somebody was shown what was read."""
+    start = START.timestamp() / 86_400
+    mine = rows.of(lambda one: one == user)
+    return sorted({round(at - start) for at in rows.shown_at[mine].tolist()})
+
+
+def test_listeners_are_drawn_by_the_hash_of_their_ids(engine: sa.Engine, log: Log) -> None:
+    users = {"ada": 1, **{f"Zoë {n}": 1 + n % 3 for n in range(11)}}
+    plant_lists(log, users)
+    log.listener("never shown anything")
+    for seed in (7, 8):
+        rows = read_impressions(engine, seed=seed, until=UNTIL, listeners=5)
+        lowest = sorted(users, key=lambda user: draw_of(user, seed, PURPOSE))[:5]
+        assert set(rows.users) == set(lowest)
+        assert len(rows) == 4 * sum(users[user] for user in lowest)
+        # Who joins later moves the line by one at most; who is further down changes nothing.
+        again = read_impressions(engine, seed=seed, until=UNTIL, listeners=5)
+        assert again.sha256 == rows.sha256
+    everybody = read_impressions(engine, seed=7, until=UNTIL)
+    assert everybody.sha256 == read_impressions(engine, seed=8, until=UNTIL).sha256
+
+
+def test_no_more_rows_than_asked_for_and_everybodys_latest_first(
+    engine: sa.Engine, log: Log
+) -> None:
+    plant_lists(log, {"ada": 20, "bob": 2, "cyd": 3})
+    rows = read_impressions(engine, seed=7, until=UNTIL, most=4 * 9 + 3)
+    assert len(rows) == 4 * 9  # no list in parts
+    assert len(rows.lists) == 9
+    assert days_of(rows, "bob") == [0, 1]
+    assert days_of(rows, "cyd") == [0, 1, 2]
+    assert days_of(rows, "ada") == [16, 17, 18, 19]
+    everything = read_impressions(engine, seed=7, until=UNTIL)
+    assert as_table(rows) < as_table(everything)
+    assert everything.sha256 == read_impressions(engine, seed=7, until=UNTIL, most=100).sha256
+    first = read_impressions(engine, seed=7, until=UNTIL, most=4)
+    assert len(first) == 4
+    assert list(first.users) == [
+        min(("ada", "bob", "cyd"), key=lambda user: draw_of(user, 7, PURPOSE))
+    ]
+
+
+def test_listeners_who_may_not_be_trained_on_take_no_place(
+    engine: sa.Engine, log: Log, world: "World"
+) -> None:
+    users = [f"u{n}" for n in range(12)]
+    plant_lists(log, dict.fromkeys(users, 1))
+    closed = sorted(users, key=lambda user: draw_of(user, 7, PURPOSE))[:6]  # the first in line
+    for user in closed:
+        world.play(user, 2, day=1, trainable=False)
+    rows = read_impressions(engine, seed=7, until=UNTIL, most=4 * 8, listeners=8)
+    assert set(rows.users) == set(users) - set(closed)
+    assert rows.refused == {"plays from planted": 4 * 2}
+
+
+def test_without_a_since_a_window_is_read(engine: sa.Engine, log: Log) -> None:
+    log.show("ada", START)
+    log.show("ada", START + timedelta(days=3))
+    until = START + timedelta(days=WINDOW_DAYS + 1)
+    assert len(read_impressions(engine, seed=7, until=until)) == 3
+    assert len(read_impressions(engine, seed=7, until=until, since=START)) == 6
+
+
+def test_lists_made_ahead_that_nobody_got_are_no_impressions(engine: sa.Engine, log: Log) -> None:
+    """Nothing cleaned: training by hand, and no nights."""
+    log.prepare("ada", START)
+    got = log.prepare("ada", START + hours(30), servings=2)
+    answered = log.prepare("ada", START + hours(60))
+    log.say("ada", answered, 1, START + hours(61))
+    called = log.prepare("ada", START + hours(90), made_by="4")
+    rows = read_impressions(engine, seed=7, until=UNTIL)
+    assert list(rows.lists) == [got, answered, called]
+    assert rows.is_liked.sum() == 1
+    with engine.begin() as connection:
+        connection.execute(sa.text("SELECT clean_expired_recommendations()"))
+    assert read_impressions(engine, seed=7, until=UNTIL).sha256 == rows.sha256
+
+
+def test_rows_are_objects_a_block_at_a_time(
+    engine: sa.Engine, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant_lists(log, {"ada": 3, "bob": 2})
+    whole = read_impressions(engine, seed=7, until=UNTIL)
+    blocks: list[int] = []
+    honest = sa.CursorResult.partitions
+
+    def counted(self: sa.CursorResult[Any], size: int | None = None) -> Iterator[Any]:
+        for block in honest(self, size):
+            blocks.append(len(block))
+            yield block
+
+    monkeypatch.setattr(sa.CursorResult, "partitions", counted)
+    monkeypatch.setattr(impressions_module, "BLOCK", 7)
+    again = read_impressions(engine, seed=7, until=UNTIL)
+    assert blocks == [7, 7, 6]
+    assert again.sha256 == whole.sha256
+    assert as_table(again) == as_table(whole)

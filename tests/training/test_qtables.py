@@ -13,8 +13,11 @@ from features.rights import delete_rows
 from recommender import pooled
 from recommender.qtable import QTable, burst_bound
 from training.data.consolidation import TEST_SHARE, consolidate
+from training.data.holdout import draw_of
 from training.errors import NothingTrainableError, TrainingError
+from training.evaluation import qtable_worth
 from training.evaluation.intervals import Interval
+from training.evaluation.qtable_worth import TEST_EVENTS
 from training.qtable_flavour import KIND, QTABLE
 from training.qtables import train_qtable
 from training.review.promotion import promote
@@ -120,6 +123,30 @@ def test_the_second_table_is_that_of_a_log_without_the_fold(engine: sa.Engine) -
     alone = consolidate(engine, now=NOW, fold=2)
     assert alone.without_fold.to_files() == found.without_fold.to_files()
     assert alone.table.to_files() == found.without_fold.to_files()
+
+
+def test_listeners_to_test_on_are_drawn_by_hash(
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(engine, drawn())
+    everybody = qtable_worth._tested(engine, NOW)
+    assert len(everybody) > 3
+    assert max(map(len, everybody)) <= TEST_EVENTS
+    with engine.connect() as connection:
+        apart = set(
+            connection.scalars(
+                sa.text("SELECT user_id FROM users WHERE (hashtext(user_id) & 2147483647) % 5 = 0")
+            )
+        )
+    lowest = sorted(apart, key=lambda user: draw_of(user, qtable_worth.SEED, "tested"))[:3]
+    monkeypatch.setattr(qtable_worth, "MOST_TESTED", 3)
+    some = qtable_worth._tested(engine, NOW)
+    with engine.begin() as connection:
+        for user in apart - set(lowest):
+            delete_rows(connection, user)
+    assert some == qtable_worth._tested(engine, NOW)
+    assert len(some) == 3
+    assert all(log in everybody for log in some)
 
 
 def test_a_burst_moves_a_state_no_further_than_stated(engine: sa.Engine) -> None:

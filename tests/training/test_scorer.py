@@ -1,6 +1,7 @@
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,13 @@ from impression_log import START, Log
 from msgspec.structs import replace
 
 import training.data.dataset as dataset_module
+import training.scorer as scorer_module
 from features.listeners import Profile
 from features.rights import delete_rows
 from recommender.cold_start import Stage
 from recommender.components import KEYS
 from recommender.scoring import PRIOR
-from training.data import histories
+from training.data import histories, impression_statements
 from training.data import impressions as impressions_module
 from training.data.barred_rows import barred_rows_used
 from training.data.choices import choices_of
@@ -209,7 +211,7 @@ def test_a_deleted_listener_is_gone_from_the_next_run(
 
 
 def test_impressions_teach_what_histories_do_not(
-    engine: sa.Engine, world: "World", registry: "Registry"
+    engine: sa.Engine, world: "World", registry: "Registry", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.plant(follows="popularity", listeners=90)
     log, rng = Log(engine), np.random.default_rng(1)
@@ -221,7 +223,7 @@ def test_impressions_teach_what_histories_do_not(
             shown = log.show(user, START, tracks, components=values)
             best = int(np.argmax(values["novelty"]))  # the least known is what they like
             log.say(user, shown, tracks[best], START + timedelta(hours=1))
-    run = train_scorer(engine, registry, seed=7, now=NOW, evidence_from=Evidence.AUTO)
+    run = train_scorer(engine, registry, seed=7, now=NOW, since=START, evidence_from=Evidence.AUTO)
     stored = registry.run(run.run_id)
     assert stored.tags["fitted_from"] == "impressions"
     assert stored.data is not None
@@ -236,6 +238,15 @@ def test_impressions_teach_what_histories_do_not(
     learned, before = (r.scorer.weights[Stage.WEEK_1]["novelty"] for r in (run, other))
     assert learned > before + 0.3
 
+    monkeypatch.setattr(scorer_module, "read_impressions", partial(read_impressions, most=720))
+    drawn = train_scorer(engine, registry, seed=7, now=NOW, since=START)
+    stored = registry.run(drawn.run_id)
+    assert stored.metrics["impressions"] == 90 * 8 == 720
+    assert stored.metrics["impressions_listeners"] == stored.metrics["impressions_lists"] / 2 == 45
+    assert stored.params["impressions_most"] == "720"
+    monkeypatch.undo()
+    assert reproduce(engine, registry, drawn.run_id).equal
+
 
 def test_an_impression_that_may_not_be_trained_on_is_caught(
     engine: sa.Engine, world: "World", monkeypatch: pytest.MonkeyPatch
@@ -246,15 +257,15 @@ def test_an_impression_that_may_not_be_trained_on_is_caught(
     log = Log(engine)
     log.show("user000", START, (1, 70, 3))
     dataset = read_dataset(engine, seed=7)
-    honest = read_impressions(engine, until=NOW)
+    honest = read_impressions(engine, seed=7, since=START, until=NOW)
     assert len(honest) == 2
     assert barred_rows_used(engine, dataset, honest) == {}
-    unguarded = str(impressions_module._ROWS)
+    unguarded = str(impression_statements.ROWS)
     for guard in ("NOT t.trainable", "NOT (coalesce(a.trainable, true) OR a.estimated)"):
         assert guard in unguarded
         unguarded = unguarded.replace(guard, "false")
-    monkeypatch.setattr(impressions_module, "_ROWS", sa.text(unguarded))
-    careless = read_impressions(engine, until=NOW)
+    monkeypatch.setattr(impressions_module, "ROWS", sa.text(unguarded))
+    careless = read_impressions(engine, seed=7, since=START, until=NOW)
     assert barred_rows_used(engine, dataset, careless) == {"impressions": 1}
 
 

@@ -8,7 +8,7 @@ same way before a barred row gets through.
 import sqlalchemy as sa
 
 from training.data.dataset import Dataset
-from training.data.impressions import Impressions
+from training.data.impressions import OUTCOME_DAYS, Impressions
 
 BARRED_ROWS_USED = "barred_rows_used"
 """Metric: how many there were."""
@@ -29,9 +29,7 @@ _COUNTS = sa.text(
 _IMPRESSIONS_LEFT = sa.text(
     """
     SELECT count(*) FROM music_recommendations r
-    WHERE r.user_id = ANY(:users)
-      AND (CAST(:since AS timestamptz) IS NULL OR r.created_at >= :since)
-      AND r.created_at <= CAST(:until AS timestamptz) - make_interval(days => :days)
+    WHERE r.recommendation_id = ANY(:lists)
       AND r.track_id NOT IN (SELECT track_id FROM tracks WHERE NOT trainable)
       AND r.track_id NOT IN (SELECT track_id FROM audio_features
                              WHERE NOT trainable AND NOT estimated)
@@ -53,7 +51,7 @@ def barred_rows_used(
     """Return 'table from source' -> rows that were used although they may not be trained on.
 
     Empty for every honest run. A count per artist is used where more was read than the trainable
-    rows hold; impressions where more were read than rows of their window that nothing bars.
+    rows hold; impressions where more were read than rows of their lists that nothing bars.
     """
     plays = {
         (one.user_id, play.track_id, play.played_at)
@@ -73,8 +71,8 @@ def barred_rows_used(
             is_used = counts.get((user_id, artist), 0) > allowed
             _count(used, f"artist_plays from {source}", is_used)
         barred = connection.execute(_TRACKS).all()
-        if impressions is not None and impressions.asked:
-            asked = {**impressions.asked, "users": list(impressions.users)}
+        if impressions is not None and impressions.lists:
+            asked = {"days": OUTCOME_DAYS, "lists": list(impressions.lists)}
             left = connection.execute(_IMPRESSIONS_LEFT, asked).scalar_one()
             if len(impressions) > left:
                 used["impressions"] = len(impressions) - left

@@ -25,7 +25,7 @@ class ContentHash:
 
     def add(self, row: Sequence[object]) -> None:
         """Add a row."""
-        fields = (f.astimezone(UTC).isoformat() if isinstance(f, datetime) else str(f) for f in row)
+        fields = [f.astimezone(UTC).isoformat() if isinstance(f, datetime) else str(f) for f in row]
         self._digest.update(("\x1f".join(fields) + "\n").encode())
 
     def hexdigest(self) -> str:

@@ -18,10 +18,25 @@ FEWEST_ARTISTS = 5
 TEST_LISTENERS = 0.3
 
 
+DRAW = "sha256(CAST(:salt AS bytea) || convert_to({0}, 'UTF8'))"
+"""SQL: 32 bytes of a column {0} that sort as `draw_of` does; `salt` is what `salt_of` returns."""
+
+
 def draw_of(user_id: str, seed: int, purpose: str) -> int:
     """Return a 64-bit number that only these three decide."""
-    text = f"{purpose}\0{seed}\0{user_id}".encode()
-    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big")
+    digest = hashlib.sha256(salt_of(seed, purpose) + user_id.encode()).digest()
+    return int.from_bytes(digest[:8], "big")
+
+
+def salt_of(seed: int, purpose: str) -> bytes:
+    """Return what is hashed before an id, so that each purpose has draws of its own.
+
+    Examples
+    --------
+    >>> salt_of(7, "test")
+    b'test\\x007\\x00'
+    """
+    return f"{purpose}\0{seed}\0".encode()
 
 
 def is_test(user_id: str, seed: int) -> bool:

@@ -4,12 +4,16 @@ A row is one position of a list as of the moment it was shown. Its components ar
 logged with it, never computed anew; its stage is what was known then; its outcome is the feedback
 that names the list and came in during `OUTCOME_DAYS` after it. Lists that have not had that time
 before `until` are left out, so that the same window read later gives the same rows.
+
+Not all are read: of listeners drawn by hash the latest lists, in turn, up to so many rows. Where
+there are no more than that, all of the window are.
 """
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import numpy as np
 import sqlalchemy as sa
@@ -20,61 +24,27 @@ from recommender.cold_start import Stage, account_age_days, stage_of
 from recommender.components import KEYS
 from recommender.tracks import IndexArray
 from training.data.data_parts import ContentHash, Part
+from training.data.holdout import salt_of
+from training.data.impression_statements import ALL_OF_IT, DRAWN, FIRST, ROWS
 
 OUTCOME_DAYS = 2
 """A list is served for one day; what is said of it later is not counted."""
 FEWEST_LISTENERS = 50
 """From so many listeners on who liked something of what they were shown, impressions are learned
 from; below, histories alone."""
-BLOCK = 20_000
+MOST_ROWS = 300_000
+"""Rows in memory: 104 B each, 30 MiB; up to 90 MiB more while they are read or fitted to."""
+MOST_LISTENERS = 6_000
+"""Listeners whose lists are looked for: one list of 50 places for each fills `MOST_ROWS`."""
+WINDOW_DAYS = 180
+"""Where no `since` is given. Older lists were made by other policies and components, and count less
+than half in a fit (`training.fit.impression_rows.HALF_LIFE_DAYS`)."""
+PURPOSE = "impressions"
+"""Of the draw: not that of histories, whose weights are the prior here."""
+BLOCK = 10_000
+"""Rows of an answer that are objects at once."""
 STAGES: tuple[Stage, ...] = tuple(Stage)
-
-_COMPONENTS = ", ".join(f"coalesce((r.components ->> '{key}')::float8, 0)" for key in KEYS)
-# What a listener played is in the components: where a part of it may not be used, none of them may.
-_ROWS = sa.text(
-    f"""
-    WITH closed AS (
-        SELECT user_id, min(kind) AS kind FROM (
-            SELECT user_id, 'plays from ' || source AS kind FROM plays WHERE NOT trainable
-            UNION ALL
-            SELECT user_id, 'artist_plays from ' || source FROM artist_plays WHERE NOT trainable
-        ) parts GROUP BY user_id
-    ), shown AS (
-        SELECT * FROM music_recommendations
-        WHERE (CAST(:since AS timestamptz) IS NULL OR created_at >= :since)
-          AND created_at <= CAST(:until AS timestamptz) - make_interval(days => :days)
-    ), lists AS (
-        SELECT s.recommendation_id, u.created_at AS joined,
-               (SELECT min(p.played_at) FROM plays p WHERE p.user_id = s.user_id) AS first_played,
-               (SELECT count(DISTINCT a.artist_key) FROM artist_plays a
-                WHERE a.user_id = s.user_id AND a.imported_at < s.created_at) AS undated
-        FROM (SELECT DISTINCT recommendation_id, user_id, created_at FROM shown) s
-        JOIN users u USING (user_id)
-    ), said AS (
-        SELECT r.recommendation_id, r.position, sum(i.reward) AS reward,
-               min('music_interactions from ' || i.source) FILTER (WHERE NOT i.trainable) AS kind
-        FROM shown r JOIN music_interactions i
-            ON i.recommendation_id = r.recommendation_id AND i.track_id = r.track_id
-               AND i.user_id = r.user_id AND i.received_at > r.created_at
-               AND i.received_at <= r.created_at + make_interval(days => :days)
-        GROUP BY r.recommendation_id, r.position
-    )
-    SELECT r.user_id, r.recommendation_id, r.position, r.propensity, r.created_at,
-           l.joined, l.first_played, l.undated, said.reward,
-           CASE WHEN NOT t.trainable THEN 'tracks from ' || t.source
-                WHEN NOT (coalesce(a.trainable, true) OR a.estimated)
-                    THEN 'audio_features from ' || a.source
-                ELSE coalesce(said.kind, c.kind) END AS barred,
-           {_COMPONENTS}
-    FROM shown r
-    JOIN lists l USING (recommendation_id)
-    JOIN tracks t USING (track_id)
-    LEFT JOIN audio_features a USING (track_id)
-    LEFT JOIN said USING (recommendation_id, position)
-    LEFT JOIN closed c ON c.user_id = r.user_id
-    ORDER BY r.user_id COLLATE "C", r.created_at, r.recommendation_id, r.position
-    """  # noqa: S608 - the names are constants of recommender.components
-)
+_COLUMNS = 7 + len(KEYS)
 
 
 @dataclass(frozen=True)
@@ -96,15 +66,17 @@ class Impressions:
     stage
         (n,) int64, the place in `STAGES` of the listener's stage when it was shown.
     list, listener
-        (n,) int64 from 0; `users` names the listeners.
+        (n,) int64 from 0; `lists` and `users` name them.
     refused
-        'table from source' -> rows left out because they may not be trained on.
+        'table from source' -> rows left out because they may not be trained on; of those drawn.
     sha256
         Of the rows used. Of the rewards, whether they are above 0: retention may remove skips.
     window
         The first and the last day of what was shown.
     asked
         The parameters of the query.
+    lists
+        The ids of the lists.
     """
 
     components: FloatArray
@@ -120,6 +92,7 @@ class Impressions:
     sha256: str
     window: tuple[str, str]
     asked: Mapping[str, object] = field(default_factory=dict)
+    lists: Sequence[UUID] = ()
 
     def __len__(self) -> int:
         """Return n."""
@@ -131,6 +104,25 @@ class Impressions:
         return Part(len(self), self.sha256)
 
     @property
+    def sample(self) -> dict[str, object]:
+        """Return the parameters of a run that say which sample was asked for."""
+        return {
+            "impressions_since": str(self.asked["since"]),
+            "impressions_until": str(self.asked["until"]),
+            "impressions_most": self.asked["most"],
+            "impressions_most_listeners": self.asked["listeners"],
+        }
+
+    @property
+    def sizes(self) -> dict[str, float]:
+        """Return the metrics of a run that say on what sample it stands."""
+        return {
+            "impressions": float(len(self)),
+            "impressions_lists": float(len(self.lists)),
+            "impressions_listeners": float(len(self.users)),
+        }
+
+    @property
     def is_liked(self) -> NDArray[np.bool_]:
         """(n,) whether what followed was good on the whole."""
         return self.reward > 0
@@ -140,11 +132,6 @@ class Impressions:
         """How many listeners liked something that they were shown."""
         return len(np.unique(self.listener[self.is_liked]))
 
-    @property
-    def are_enough(self) -> bool:
-        """Whether there is enough to fit weights to."""
-        return self.listeners_who_liked >= FEWEST_LISTENERS
-
     def of(self, is_wanted: Callable[[str], bool]) -> NDArray[np.bool_]:
         """Return (n,) which rows are of listeners whose id is wanted."""
         wanted = np.array([is_wanted(user) for user in self.users], dtype=np.bool_)
@@ -152,64 +139,84 @@ class Impressions:
 
 
 def read_impressions(
-    engine: sa.Engine, *, until: datetime, since: datetime | None = None
+    engine: sa.Engine,
+    *,
+    seed: int,
+    until: datetime,
+    since: datetime | None = None,
+    most: int = MOST_ROWS,
+    listeners: int = MOST_LISTENERS,
 ) -> Impressions:
-    """Read what was shown in a window, with what was said of it.
+    """Read what was shown in a window, with what was said of it; of all, what was drawn.
 
     Parameters
     ----------
+    seed
+        Of the draw of listeners.
     since, until
-        What was shown from then on, and had `OUTCOME_DAYS` to be answered before then.
+        What was shown from then on, and had `OUTCOME_DAYS` to be answered before then. Without
+        `since`, the last `WINDOW_DAYS`.
+    most, listeners
+        Of no more than so many listeners, no more than so many rows: whole lists, everybody's
+        latest, then everybody's second ..., where they begin to be too many.
     """
-    keep: dict[str, list[object]] = {name: [] for name in ("user", "list", "joined")}
+    asked = {
+        "since": until - timedelta(days=WINDOW_DAYS) if since is None else since,
+        "until": until,
+        "days": OUTCOME_DAYS,
+        "salt": salt_of(seed, PURPOSE),
+        "most": most,
+        "listeners": listeners,
+    }
     numbers: list[FloatArray] = []
-    stages: list[int] = []
     digest = ContentHash()
     refused: Counter[str] = Counter()
-    asked = {"since": since, "until": until, "days": OUTCOME_DAYS}
-    days: list[datetime] = []
-    with engine.connect() as connection:
+    users: dict[str, int] = {}  # each one's number
+    lists: dict[str, int] = {}
+    times: list[datetime] = []  # of lists
+    # One snapshot: what is drawn is what is read.
+    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+        connection.execute(ALL_OF_IT)
+        lists_drawn = connection.execute(DRAWN, asked).all()
+        who, when, closed = zip(*lists_drawn, strict=True) if lists_drawn else ((), (), ())
+        drawn = {"users": list(who), "moments": list(when), "closed": list(closed)}
         stream = connection.execution_options(stream_results=True, yield_per=BLOCK)
-        for block in stream.execute(_ROWS, asked).partitions():
-            used = [row for row in block if row.barred is None]
-            refused.update(row.barred for row in block if row.barred is not None)
-            for row in used:
-                stages.append(_stage(row.created_at, row.joined, row.first_played, row.undated))
-                digest.add((*row[:5], stages[-1], (row.reward or 0) > 0, *row[10:]))
-            keep["user"] += [row.user_id for row in used]
-            keep["list"] += [row.recommendation_id for row in used]
-            days += [row.created_at for row in used]
-            numbers.append(
-                np.array(
-                    [
-                        (
-                            row.position,
-                            row.propensity,
-                            row.created_at.timestamp() / 86_400,
-                            row.reward or 0.0,
-                            *row[10:],
-                        )
-                        for row in used
-                    ],
-                    dtype=np.float64,
-                ).reshape(len(used), 4 + len(KEYS))
-            )
-    table = np.concatenate([np.empty((0, 4 + len(KEYS))), *numbers])
-    users, listener = _numbered(keep["user"])
+        for block in stream.execute(ROWS, {**drawn, "days": OUTCOME_DAYS}).partitions(BLOCK):
+            rows = []
+            for row in block:
+                user, name, position, propensity, at, *stands, reward, barred = row[:FIRST]
+                values = row[FIRST:]
+                if barred is not None:
+                    refused[barred] += 1
+                    continue
+                if name not in lists:  # what its places have in common; they come together
+                    moment, day = at.astimezone(UTC).isoformat(), at.timestamp() / 86_400
+                    stage = _stage(at, *stands)
+                    times.append(at)
+                    lists[name] = len(lists)
+                    of_list = stage, lists[name], users.setdefault(user, len(users))
+                liked = (reward or 0) > 0
+                digest.add((user, name, position, propensity, moment, stage, liked, *values))
+                rows.append((position, *of_list, propensity, day, reward or 0.0, *values))
+            numbers.append(np.array(rows, dtype=np.float64).reshape(len(rows), _COLUMNS))
+    table = np.concatenate([np.empty((0, _COLUMNS)), *numbers])
+    del numbers  # twice the rows are enough
+    whole = table[:, :4].T.astype(np.int64)  # codes and places, exact as float64
     return Impressions(
-        components=np.ascontiguousarray(table[:, 4:]),
-        reward=table[:, 3].copy(),
-        position=table[:, 0].astype(np.int64),
-        propensity=table[:, 1].copy(),
-        shown_at=table[:, 2].copy(),
-        stage=np.array(stages, dtype=np.int64),
-        list=_numbered(keep["list"])[1],
-        listener=listener,
-        users=[str(user) for user in users],
+        components=np.ascontiguousarray(table[:, 7:]),
+        reward=table[:, 6].copy(),
+        position=whole[0],
+        propensity=table[:, 4].copy(),
+        shown_at=table[:, 5].copy(),
+        stage=whole[1],
+        list=whole[2],
+        listener=whole[3],
+        users=list(users),
         refused=dict(sorted(refused.items())),
         sha256=digest.hexdigest(),
-        window=_window(days),
+        window=_window(times),
         asked=asked,
+        lists=[UUID(name) for name in lists],
     )
 
 
@@ -222,13 +229,6 @@ def _stage(shown: datetime, joined: datetime, first_played: datetime | None, und
         undated_artists=undated,
     )
     return STAGES.index(stage)
-
-
-def _numbered(values: Sequence[object]) -> tuple[list[object], IndexArray]:
-    """Return the distinct values in the order of their first, and each one's number."""
-    number: dict[object, int] = {}
-    codes = [number.setdefault(value, len(number)) for value in values]
-    return list(number), np.array(codes, dtype=np.int64)
 
 
 def _window(times: Sequence[datetime]) -> tuple[str, str]:

@@ -10,24 +10,36 @@ from features.spreading import Spread, in_this_process
 from recommender.audio import FloatArray
 from recommender.qtable import QTable, category
 from training.data.consolidation import TEST_SHARE, Consolidated, consolidate
+from training.data.holdout import DRAW, salt_of
 from training.evaluation.intervals import Interval, bootstrap
 
 TEST_EVENTS = 20
 """First feedbacks of a listener that are predicted."""
+MOST_TESTED = 4_000
+"""Listeners of the fold whose verdicts are read, drawn by hash: 80,000 verdicts, some 20 MiB."""
 TEST_FOLD = 0
 SHARES = (0.25, 0.5)
 """Of the log's time, for the learning curve, beside all of it."""
 MOST_FOR_CURVE = 500_000
 SEED = 7
-"""Of the intervals; a table itself has no chance in it."""
+"""Of the intervals, and of who is tested on; a table itself has no chance in it."""
 
+_FIRST = "i.trainable AND i.received_at < :now AND i.episode <= :events"
+# In the order of the hash, looking no further than needed.
 _TESTED = sa.text(
-    """
-    SELECT user_id, state, reward FROM music_interactions
-    WHERE trainable AND received_at < :now AND episode <= :events
-      AND (hashtext(user_id) & 2147483647) % :folds = :fold
+    f"""
+    WITH tested AS MATERIALIZED (
+        SELECT u.user_id
+        FROM (SELECT user_id, {DRAW.format("user_id")} AS draw FROM users
+              WHERE (hashtext(user_id) & 2147483647) % :folds = :fold ORDER BY draw) u,
+             LATERAL (SELECT FROM music_interactions i
+                      WHERE i.user_id = u.user_id AND {_FIRST} LIMIT 1) said_something
+        ORDER BY u.draw LIMIT :most
+    )
+    SELECT user_id, state, reward FROM tested JOIN music_interactions i USING (user_id)
+    WHERE {_FIRST}
     ORDER BY user_id, episode
-    """
+    """  # noqa: S608 - constants of this module and of holdout
 )
 
 
@@ -49,8 +61,15 @@ def gain_of(
 
 
 def _tested(engine: sa.Engine, now: datetime) -> list[list[tuple[str, float]]]:
-    """Return the first verdicts of each listener of the test fold, as (state, reward)."""
-    asked = {"now": now, "events": TEST_EVENTS, "folds": TEST_SHARE, "fold": TEST_FOLD}
+    """Return the first verdicts of each listener drawn from the fold, as (state, reward)."""
+    asked = {
+        "now": now,
+        "events": TEST_EVENTS,
+        "folds": TEST_SHARE,
+        "fold": TEST_FOLD,
+        "salt": salt_of(SEED, "tested"),
+        "most": MOST_TESTED,
+    }
     logs: dict[str, list[tuple[str, float]]] = {}
     with engine.connect() as connection:
         for user_id, state, reward in connection.execute(_TESTED, asked):
@@ -78,8 +97,10 @@ def learning_curve(
     first
         When the log began.
     """
+    if whole.used > MOST_FOR_CURVE:
+        return {}
     logs = _tested(engine, now)
-    if whole.used > MOST_FOR_CURVE or not logs:
+    if not logs:
         return {}
     points = [
         consolidate(

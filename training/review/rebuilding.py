@@ -14,7 +14,7 @@ from training.data.consolidation import consolidate, read_parts
 from training.data.data_parts import Part
 from training.data.dataset import Dataset, read_dataset
 from training.data.drawing import draw_listeners
-from training.data.impressions import read_impressions
+from training.data.impressions import MOST_LISTENERS, MOST_ROWS, read_impressions
 from training.data.listening import read_listening
 from training.fit.audio_fit import fit
 from training.fit.fitting import FitSettings
@@ -57,8 +57,13 @@ def rebuild_scorer(engine: sa.Engine, run: StoredRun) -> Rebuilt:
     if run.params["fitted_from"] == IMPRESSIONS:
         impressions = read_impressions(
             engine,
-            since=_moment(run.params["since"]),
+            seed=seed,
+            # Runs of before there was a window and a most say neither; those that fit into both
+            # come out again.
+            since=_moment(run.params.get("impressions_since", run.params["since"])),
             until=datetime.fromisoformat(run.params["impressions_until"]),
+            most=int(run.params.get("impressions_most", MOST_ROWS)),
+            listeners=int(run.params.get("impressions_most_listeners", MOST_LISTENERS)),
         )
 
     def fit_again() -> Files:
