@@ -19,12 +19,14 @@ _HEARD = {"plays": "ms_played", "feedback": "listen_duration_ms"}
 def _statements(arrivals: Arrivals, heard: str) -> tuple[sa.TextClause, sa.TextClause]:
     day = sa.text(
         f"""
-        WITH day AS (SELECT user_id, track_id, {heard} AS heard, trainable, {arrivals.late} AS late
+        WITH day AS (SELECT user_id, track_id, {heard} AS heard, trainable, {arrivals.late} AS late,
+                            {arrivals.came_in} >= :until - interval '1 day' AS last_day
                      FROM {arrivals.table} WHERE {arrivals.within})
         SELECT count(*), count(*) FILTER (WHERE late), count(DISTINCT user_id),
                count(*) FILTER (WHERE heard = 0), count(heard),
                count(*) FILTER (WHERE NOT trainable),
                count(*) FILTER (WHERE NOT trainable AND late),
+               count(*) FILTER (WHERE last_day AND NOT late),
                coalesce((SELECT max(n) FROM (SELECT count(*) AS n FROM day GROUP BY track_id) t), 0)
         FROM day
         """  # noqa: S608 - constants above
@@ -64,8 +66,8 @@ class Feed:
         The median of rows a day over the days before, without late ones; a day without any is 0.
     usual_untrainable
         Share of those rows that may not be trained on.
-    days
-        How long it was.
+    last_day
+        Rows of the last 24 h that are not late; None: as many as there are.
     """
 
     name: str
@@ -79,7 +81,7 @@ class Feed:
     usual_untrainable: float
     late: int = 0
     late_untrainable: int = 0
-    days: float = 1.0
+    last_day: int | None = None
 
     @property
     def current(self) -> int:
@@ -118,7 +120,7 @@ def read_feeds(engine: sa.Engine, *, since: datetime, until: datetime) -> list[F
     with engine.connect() as connection:
         make_room(connection)
         for name, (of_day, of_before) in _STATEMENTS.items():
-            rows, late, listeners, silent, timed, untrainable, late_untrainable, top = (
+            rows, late, listeners, silent, timed, untrainable, late_untrainable, last_day, top = (
                 connection.execute(of_day, day).one()
             )
             past = connection.execute(of_before, before).all()
@@ -137,7 +139,7 @@ def read_feeds(engine: sa.Engine, *, since: datetime, until: datetime) -> list[F
                     sum(row[2] for row in past) / total if total else 0.0,
                     late,
                     late_untrainable,
-                    (until - since) / timedelta(days=1),
+                    last_day,
                 )
             )
     return feeds
@@ -147,7 +149,8 @@ def broken(feeds: Sequence[Feed], limits: Limits) -> list[str]:
     """Return one line for each thing that speaks against a day's data; none: it can be used.
 
     How much came in, and whether it may be trained on, is judged without the history that somebody
-    brought: a large import is no broken feed. What rows say is judged of all of them.
+    brought: a large import is no broken feed. What rows say is judged of all of them. How much came
+    in is judged of the last 24 h: the better part of a longer time would hide a feed that stopped.
 
     Examples
     --------
@@ -155,16 +158,16 @@ def broken(feeds: Sequence[Feed], limits: Limits) -> list[str]:
     >>> broken([day], Limits())
     ['plays: 60% of 100 say that 0 ms were heard (at most 20%)']
     >>> broken([Feed("plays", 10, 9, 0, 10, 0, 2, 110.0, 0.0)], Limits())
-    ['plays: 10 rows a day came in, 110 are usual (at least 20% of them)']
-    >>> broken([Feed("plays", 60, 9, 0, 60, 0, 2, 110.0, 0.0, days=3.0)], Limits())
-    ['plays: 20 rows a day came in, 110 are usual (at least 20% of them)']
+    ['plays: 10 rows came in within a day, 110 are usual (at least 20% of them)']
+    >>> broken([Feed("plays", 220, 9, 0, 220, 0, 2, 110.0, 0.0, last_day=0)], Limits())
+    ['plays: 0 rows came in within a day, 110 are usual (at least 20% of them)']
     """
     lines = []
     for feed in feeds:
-        daily = feed.current / feed.days
+        daily = feed.current if feed.last_day is None else feed.last_day
         if feed.usual >= limits.least_rows and daily < limits.volume * feed.usual:
             lines.append(
-                f"{feed.name}: {daily:.0f} rows a day came in, {feed.usual:g} are usual"
+                f"{feed.name}: {daily} rows came in within a day, {feed.usual:g} are usual"
                 f" (at least {limits.volume:.0%} of them)"
             )
         if feed.rows < limits.least_rows:

@@ -51,7 +51,10 @@ _STEPS = sa.text(
     " ORDER BY started_at, step"
 )
 _LAST_DONE = sa.text("SELECT max(night) FROM nights WHERE status = 'done' AND night <= :until")
-_LAST_MOMENT = sa.text("SELECT max(as_of) FROM nights WHERE status = 'done' AND as_of < :before")
+_LAST_WATCHED = sa.text(
+    "SELECT max(n.as_of) FROM nights n JOIN night_steps s USING (night)"
+    " WHERE s.step = 'watch' AND s.status = 'done' AND n.as_of < :before"
+)
 _UNFINISHED = sa.text(
     "SELECT night FROM nights WHERE status <> 'done' AND night BETWEEN :since AND :until"
 )
@@ -173,10 +176,13 @@ def last_done(engine: sa.Engine, *, until: date) -> date | None:
     return found
 
 
-def last_moment(engine: sa.Engine, *, before: datetime) -> datetime | None:
-    """Return the latest moment before another as of which a night came to its end, if any."""
+def last_watched(engine: sa.Engine, *, before: datetime) -> datetime | None:
+    """Return the latest moment before another up to which a night watched, if any.
+
+    Whatever else that night came to: what it has looked at is not looked at again.
+    """
     with engine.connect() as connection:
-        found: datetime | None = connection.scalar(_LAST_MOMENT, {"before": before})
+        found: datetime | None = connection.scalar(_LAST_WATCHED, {"before": before})
     return found
 
 

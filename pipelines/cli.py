@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import traceback
 from typing import NoReturn
 
 import redis
@@ -139,3 +140,8 @@ def main() -> None:
         _give_up(f"{error.strerror or error}: {error.filename or 'the disk'}")
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception:
+        if not _is_nightly():
+            raise
+        traceback.print_exc()  # a fault of the program: whoever mends it needs to know where
+        sys.exit(NIGHTLY_FAILED)

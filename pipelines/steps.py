@@ -237,7 +237,7 @@ AFTER: Mapping[str, tuple[str, ...]] = {
     "train_audio_estimator": ("refresh_features",),
     "train_colisten": ("refresh_features",),
     "promote_colisten": ("train_colisten", "watch"),
-    "train_scorer": ("refresh_features",),
+    "train_scorer": ("refresh_features", "promote_colisten"),
     "evaluate": _TRAINED,
     "promote": ("evaluate", "promote_colisten", "watch"),
     "precompute": ("refresh_features",),

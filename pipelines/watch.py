@@ -43,7 +43,7 @@ def watch(night: Night) -> Outcome:
     """Return the figures of the day that ends as of the night, and what is beyond its limits."""
     engine, settings = night.environment.engine, night.environment.settings
     until = night.as_of
-    since = begin(until, nights.last_moment(engine, before=until))
+    since = begin(until, nights.last_watched(engine, before=until))
     of_day = feeds.read_feeds(engine, since=since, until=until)
     broken = feeds.broken(of_day, limits_of(settings))
     moved = drift(engine, day=since, until=until)

@@ -27,7 +27,8 @@ def migrate(
 ) -> None:
     """Bring the schema up to `revision`, or down to ``base``, in one transaction.
 
-    Several processes may call it at once: an advisory lock lets one of them do the work.
+    Several processes may call it at once: an advisory lock lets one of them do the work. A schema
+    of a later release is left as it is: by the rule of expand and contract, this one runs on it.
 
     Parameters
     ----------
@@ -60,17 +61,18 @@ def migrate(
 
 
 def check_schema(engine: sa.Engine) -> None:
-    """Fail unless the schema is this release's; change nothing.
+    """Fail unless the schema is this release's or a later one's; change nothing.
 
     Raises
     ------
     DatabaseUnavailableError
-        It is not, or there is none yet.
+        It is an earlier one's, or there is none yet.
     """
     with engine.connect() as connection:
         found = MigrationContext.configure(connection).get_current_revision()
-    if found != ScriptDirectory.from_config(_config()).get_current_head():
-        what = "there are no tables yet" if found is None else "the tables are another release's"
+    scripts = ScriptDirectory.from_config(_config())
+    if found != scripts.get_current_head() and not _is_later(found, scripts):
+        what = "there are no tables yet" if found is None else "the tables are an earlier release's"
         raise DatabaseUnavailableError(
             f"{what}, and what only looks changes none: run 'bondhu nightly', 'bondhu up' or any"
             " other command to bring them up to date"
@@ -93,12 +95,18 @@ def _migrate(engine: sa.Engine, revision: str, lock_seconds: float) -> None:
             {"ms": str(round(lock_seconds * 1000))},
         )
         config.attributes["connection"] = connection
+        found = MigrationContext.configure(connection).get_current_revision()
         if revision == "base":
             command.downgrade(config, revision)
-        else:
+        elif not _is_later(found, ScriptDirectory.from_config(config)):
             command.upgrade(config, revision)
         # MLflow keeps an alembic_version table of its own: it gets a schema of its own.
         connection.execute(sa.text("CREATE SCHEMA IF NOT EXISTS mlflow"))
+
+
+def _is_later(found: str | None, scripts: ScriptDirectory) -> bool:
+    """Return whether a revision is a later release's: this one runs on what it left."""
+    return found is not None and found not in {one.revision for one in scripts.walk_revisions()}
 
 
 def _is_in_use(error: BaseException) -> bool:

@@ -73,13 +73,13 @@ def test_the_pods_are_hardened_and_probed() -> None:
 
 def test_every_variable_is_one_that_the_service_reads() -> None:
     known = {name.upper() for name in Settings.model_fields} | {"BENTOML_CONFIG_OPTIONS"}
-    for service in ("bondhu-1", "bondhu-2", "nights", "probe"):
+    for service in ("bondhu-1", "bondhu-2", "nights", "probe-1", "probe-2"):
         assert set(services()[service]["environment"]) <= known
     assert set(documents()["ConfigMap"]["data"]) <= known
 
 
 def test_what_is_ours_runs_without_rights_and_keeps_what_it_writes_in_a_volume() -> None:
-    for service in ("bondhu-1", "bondhu-2", "nights", "probe", "mlflow"):
+    for service in ("bondhu-1", "bondhu-2", "nights", "probe-1", "probe-2", "mlflow"):
         found = services()[service]
         assert found["read_only"] is True
         assert found["user"] == "10001"
@@ -92,7 +92,7 @@ def test_workers_and_nights_name_the_same_servers() -> None:
     addresses = ("DATABASE_URL", "REDIS_URL", "MLFLOW_TRACKING_URI")
     named = [
         [services()[service]["environment"][name] for name in addresses]
-        for service in ("bondhu-1", "bondhu-2", "nights", "probe")
+        for service in ("bondhu-1", "bondhu-2", "nights", "probe-1", "probe-2")
     ]
     assert named[1:] == named[:-1]
     hosts = [re.split(r"[/@:]+", address.removesuffix("/bondhu")) for address in named[0]]

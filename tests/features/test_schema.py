@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from features.database import DatabaseUnavailableError
-from features.migrations import migrate
+from features.migrations import check_schema, migrate
 
 COLUMNS = {
     "listening_history": "user_id track_id track_name artist_name played_at play_count "
@@ -133,6 +133,22 @@ def test_a_table_in_use_is_not_waited_for_long_and_the_next_attempt_succeeds(
         migrate(engine, "base", lock_seconds=0.1, attempts=3)
     migrate(engine)
     assert revision() == before
+
+
+def test_a_later_releases_schema_is_left_as_it_is(engine: sa.Engine) -> None:
+    statement = "UPDATE alembic_version SET version_num = :to WHERE version_num = :of"
+    with engine.begin() as connection:
+        mine = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+        connection.execute(sa.text(statement), {"of": mine, "to": "9999"})
+    try:
+        migrate(engine)
+        check_schema(engine)
+        with engine.connect() as connection:
+            found = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+        assert found == "9999"
+    finally:
+        with engine.begin() as connection:
+            connection.execute(sa.text(statement), {"of": "9999", "to": mine})
 
 
 def test_stored_lists_are_compressed_by_lz4_where_the_server_has_it(engine: sa.Engine) -> None:

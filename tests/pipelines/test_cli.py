@@ -1,14 +1,17 @@
 """Commands as a user types them: what they print, and how they fail."""
 
 import json
+import signal
 import socket
 import stat
+import sys
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from commands import assert_one_line, run, run_fresh
 
+from pipelines import cli
 from pipelines.servers import Endpoints
 
 
@@ -231,3 +234,29 @@ def test_promotion_and_comparison_fail_in_one_line(tmp_path: Path, on: Endpoints
     unknown = run("compare", "nothing", "nobody", home=tmp_path, servers=on)
     assert_one_line(unknown, "nothing")
     assert not list(tmp_path.glob("compare-*.html"))
+
+
+@pytest.mark.parametrize(("words", "code"), [(["nightly"], 30), (["status"], None)])
+def test_a_fault_of_the_program_shows_where_and_fails_a_night_with_its_code(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    code: int | None,
+) -> None:
+    def fault(**_: object) -> None:
+        raise ZeroDivisionError("a fault")
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(cli, "app", fault)
+    monkeypatch.setattr(sys, "argv", ["bondhu", *words])
+    try:
+        with pytest.raises((SystemExit, ZeroDivisionError)) as raised:
+            cli.main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if code is None:
+        assert isinstance(raised.value, ZeroDivisionError)
+    else:
+        assert isinstance(raised.value, SystemExit)
+        assert raised.value.code == code
+        assert "ZeroDivisionError: a fault" in capsys.readouterr().err

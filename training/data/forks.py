@@ -70,6 +70,8 @@ def forked(
                 "a process that did part of the work was lost, most often for want of memory: look"
                 " at why it ended, and start again"
             ) from error
+        except Exception:  # of the work: parts that run come to their end, others do not begin
+            raise
         except BaseException:  # an interrupt by any name, or nobody asks for the rest
             for process in list(executor._processes.values()):
                 process.terminate()  # nobody waits for what they do
@@ -98,12 +100,13 @@ _work: list[Callable[[Any], Any]] = []
 
 
 def _begin(work: Callable[[Any], Any]) -> None:
+    signal.set_wakeup_fd(-1)  # first: a signal to this one would be told to its parent
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started it says when it ends
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # A terminal's progress display stands in for these, with a lock that a thread may have held.
     sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
     gc.freeze()  # a collection would write into every page that is shared
     threadpool_limits(limits=1)  # sums in another order would differ in their last bits
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started it says when it ends
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _work.append(work)
 

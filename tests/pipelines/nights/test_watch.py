@@ -53,7 +53,15 @@ def test_plays_of_nothing(world: NightsWorld) -> None:
 
 def test_a_feed_that_stopped(world: NightsWorld) -> None:
     (line,) = broken(world)
-    assert line.startswith("plays: 0 rows a day came in, 24")
+    assert line.startswith("plays: 0 rows came in within a day, 24")
+
+
+def test_a_feed_that_stopped_after_a_day_of_a_longer_window(world: NightsWorld) -> None:
+    world.live(END - 2 * DAY, plays=4)
+    of_days = feeds.read_feeds(world.engine, since=END - 2 * DAY, until=END)
+    assert of_days[0].rows > 0
+    (line,) = feeds.broken(of_days, feeds.Limits())
+    assert line.startswith("plays: 0 rows came in within a day, 24")
 
 
 def test_everything_is_one_track(world: NightsWorld) -> None:
@@ -162,7 +170,7 @@ def test_years_that_one_listener_brings_are_no_broken_feed(world: NightsWorld) -
 def test_years_that_one_listener_brings_hide_no_feed_that_stopped(world: NightsWorld) -> None:
     bring(world, 0, at=END - DAY / 2, days=2_000, n=2_000, ok=True)
     (line,) = broken(world)
-    assert line.startswith("plays: 7 rows a day came in, 24")
+    assert line.startswith("plays: 7 rows came in within a day, 24")
 
 
 def test_plays_from_before_the_column_came_in_when_they_were_heard(world: NightsWorld) -> None:
@@ -241,8 +249,10 @@ def test_what_came_in_between_two_nights_is_looked_at(world: NightsWorld, tmp_pa
     alone = watched(engine, tmp_path)
     assert alone["feeds"]["plays"]["rows"] == 240
     nights.begin(engine, by_hand.date(), as_of=by_hand, holder="a", now=by_hand)
-    assert watched(engine, tmp_path) == alone  # it has not come to its end
-    nights.finish(engine, by_hand.date(), exit_code=0, outcome={}, now=by_hand)
+    nights.begin_step(engine, by_hand.date(), "watch", now=by_hand)
+    assert watched(engine, tmp_path) == alone  # it has not looked yet
+    # Whatever else the night comes to.
+    nights.end_step(engine, by_hand.date(), "watch", failed=False, seconds=1.0, outcome={})
     found = watched(engine, tmp_path)
     assert found["since"] == by_hand.isoformat()
     assert found["feeds"]["plays"]["rows"] >= 340  # and what others played in those hours
