@@ -43,7 +43,7 @@ def test_what_would_run_is_said_and_nothing_is_run(
 @pytest.mark.parametrize(
     ("change", "behind"),
     [
-        ("UPDATE alembic_version SET version_num = '0008'", "the tables are another release's"),
+        ("UPDATE alembic_version SET version_num = '0008'", "the tables are an earlier release's"),
         ("DELETE FROM alembic_version", "there are no tables yet"),
     ],
 )
