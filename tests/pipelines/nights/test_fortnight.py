@@ -6,21 +6,18 @@ Simulated listeners: what is shown here is that the nights work, not what people
 import random
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from pathlib import Path
 
 import numpy as np
 import pytest
-import sqlalchemy as sa
 from nights_world import NightsWorld
 
-import pipelines.environment
 from features import nights
 from features.catalogue import load_catalogue
-from features.database import mlflow_uri
 from features.nights import StepRow
-from features.settings import Settings
 from pipelines.environment import Environment
 from pipelines.nights.running import run_nights
 from serving.cache import Cache
@@ -81,19 +78,9 @@ class Service:
 
 
 @pytest.fixture
-def environment(
-    engine: sa.Engine,
-    database_url: str,
-    mlflow_tables: None,
-    redis_url: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Environment:
-    monkeypatch.setattr(pipelines.environment, "ARTIFACTS", tmp_path / "mlruns")
-    uri = f"{mlflow_uri(database_url)}&application_name={uuid.uuid4().hex}"
-    return Environment(
-        Settings(bondhu_home=tmp_path, bondhu_scorer_nights=7), database_url, redis_url, uri, engine
-    )
+def environment(environment: Environment) -> Environment:
+    weekly = environment.settings.model_copy(update={"bondhu_scorer_nights": 7})
+    return replace(environment, settings=weekly)
 
 
 def test_better_models_are_promoted_and_a_broken_feed_is_not_learned_from(
