@@ -1,16 +1,19 @@
-# make demo | test | check | bench | serve | lock: each sets up .venv from requirements.lock by itself.
+# make setup | demo | test | check | bench | serve | lock: each sets up .venv from requirements.lock by itself.
 PYTHON ?= $(shell command -v python3.11 2>/dev/null || command -v python3.12 2>/dev/null || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
 # The stamp names the lock and the interpreter: change either and the environment is made anew.
 READY := $(VENV)/.ready-$(shell cat requirements.lock bootstrap.lock pyproject.toml 2>/dev/null | cksum | cut -d' ' -f1)
 
-.PHONY: demo test check format bench serve ci lock clean
+.PHONY: setup demo test check format bench serve ci lock clean
 .DEFAULT_GOAL := demo
 
 $(READY): requirements.lock bootstrap.lock pyproject.toml
 	@./setup.sh "$(PYTHON)" "$(VENV)"
 	@touch $@
+
+# The environment alone.
+setup: $(READY)
 
 demo: $(READY)
 	@$(BIN)/bondhu demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))

@@ -92,7 +92,8 @@ def precompute(night: Night) -> Outcome:
                 _opened(_Models(work.place), night.as_of)  # once: forks share it
             for lists in spread(work, range(LIST_PARTS)):
                 done += lists
-                night.say(f"precompute: {done} lists")
+                if lists:
+                    night.say(f"precompute: {done} lists")
     except ModelFormatError as error:
         return {"lists": 0, "skipped": str(error)}
     finally:

@@ -34,7 +34,8 @@ def criteria(
     begin = until - timedelta(days=DAYS) if since is None else _day(since)
     if begin >= until:
         raise NightError(f"--since {since} has not come yet: give a day that has")
-    with open_environment(read_settings()) as environment:
+    settings = read_settings()
+    with open_environment(settings) as environment:
         rows = promises.criteria(
             environment.engine,
             since=begin,
@@ -52,7 +53,9 @@ def criteria(
     typer.echo(
         "What 'bondhu demo' says is left out; its calls are in the cache hit rate.", err=True
     )
-    missed = [row.metric for row in rows if row.met is False]
+    # As a night judges: of a few cases nothing is said.
+    least = settings.bondhu_watch_least_rows
+    missed = [row.metric for row in rows if row.met is False and row.n >= least]
     if check and missed:
         typer.echo(f"not met: {'; '.join(missed)}", err=True)
         raise typer.Exit(NOT_MET)

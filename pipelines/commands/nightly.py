@@ -63,7 +63,13 @@ def nightly(
         engine = environment.engine
         if not dates:
             dates += due.due(engine, now, catch_up=settings.bondhu_catch_up_nights)
-        code = running.run_nights(environment, dates, now=lambda: datetime.now(UTC), say=say)
+        if not dates:
+            typer.echo(_nothing_is_due(engine, now))
+        try:
+            code = running.run_nights(environment, dates, now=lambda: datetime.now(UTC), say=say)
+        except (KeyboardInterrupt, SystemExit):
+            _say("stopped: the night is due again and goes on where it was ('bondhu nightly')")
+            raise
         for one in dates:
             row = nights.nights(engine, until=one, most=1)[0]
             typer.echo(f"{one}: exit code {row.exit_code}, report {row.report_path or 'none'}")
@@ -102,13 +108,19 @@ def status() -> None:
     out.print(f"The schedule's next: {at:%Y-%m-%d %H:%M} UTC")
 
 
+def _nothing_is_due(engine: sa.Engine, now: datetime) -> str:
+    last = next(iter(nights.nights(engine, until=now.date(), most=1)), None)
+    ended = "" if last is None else f": the night of {last.night} ended with {last.exit_code}"
+    return f"nothing is due{ended}"
+
+
 def _say_what_would_run(engine: sa.Engine, dates: list[date]) -> None:
     from pipelines.nights import due  # noqa: PLC0415
     from pipelines.steps import STEPS, left_out  # noqa: PLC0415
 
-    if not dates:
-        typer.echo("nothing is due")
     now = datetime.now(UTC)
+    if not dates:
+        typer.echo(_nothing_is_due(engine, now))
     for one in dates:
         row = next((n for n in nights.nights(engine, until=one, most=1) if n.night == one), None)
         if row is not None and row.status == "done":
@@ -120,8 +132,8 @@ def _say_what_would_run(engine: sa.Engine, dates: list[date]) -> None:
         for name in STEPS:
             is_done = name in done and done[name].status == "done"
             why_not = left_out(name, as_of, now)
-            would = f"would be left out: {why_not}" if why_not else "would run"
-            typer.echo(f"  {name}: {'done already' if is_done else would}")
+            would = "done already" if is_done else "would run"
+            typer.echo(f"  {name}: {f'would be left out: {why_not}' if why_not else would}")
 
 
 def _say(line: str) -> None:

@@ -77,3 +77,20 @@ def _runs(pid: int) -> bool:
 def test_blocks_cover_everything_once() -> None:
     assert [list(block) for block in blocks(5, 2)] == [[0, 1], [2, 3], [4]]
     assert blocks(0, 2) == []
+
+
+def test_an_interrupt_ends_all_without_a_word_of_the_pool() -> None:
+    script = SCRIPT.replace("[0, 1]", "range(9)")
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as run:
+        assert run.stdout is not None
+        children = [int(run.stdout.readline()) for _ in range(2)]
+        run.send_signal(signal.SIGINT)
+        _, said = run.communicate(timeout=30)
+    assert run.returncode == -signal.SIGINT
+    assert b"KeyboardInterrupt" in said
+    assert b"Exception in thread" not in said
+    for child in children:
+        with pytest.raises(ProcessLookupError):
+            os.kill(child, 0)

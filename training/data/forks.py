@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -63,14 +64,20 @@ def forked(
     with ProcessPoolExecutor(
         count, multiprocessing.get_context("fork"), initializer=_begin, initargs=(work,)
     ) as executor:
+        # Not executor.map: it cancels what is pending before an interrupt comes by here, and the
+        # pool's thread then fails on what it finds cancelled, with a traceback of its own.
+        futures = deque(executor.submit(_do, item) for item in items)
         try:
-            yield from executor.map(_do, items)
+            while futures:
+                yield futures.popleft().result()
         except BrokenProcessPool as error:
             raise TrainingError(
                 "a process that did part of the work was lost, most often for want of memory: look"
                 " at why it ended, and start again"
             ) from error
         except Exception:  # of the work: parts that run come to their end, others do not begin
+            for future in futures:
+                future.cancel()
             raise
         except BaseException:  # an interrupt by any name, or nobody asks for the rest
             for process in list(executor._processes.values()):
