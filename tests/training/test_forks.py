@@ -80,12 +80,13 @@ def test_blocks_cover_everything_once() -> None:
 
 
 def test_an_interrupt_ends_all_without_a_word_of_the_pool() -> None:
-    script = SCRIPT.replace("[0, 1]", "range(9)")
+    script = SCRIPT.replace("[0, 1]", "range(500)")
     with subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as run:
         assert run.stdout is not None
         children = [int(run.stdout.readline()) for _ in range(2)]
+        time.sleep(0.3)  # all items are handed to the pool
         run.send_signal(signal.SIGINT)
         _, said = run.communicate(timeout=30)
     assert run.returncode == -signal.SIGINT
