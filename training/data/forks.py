@@ -13,7 +13,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
@@ -66,8 +66,9 @@ def forked(
     ) as executor:
         # Not executor.map: it cancels what is pending before an interrupt comes by here, and the
         # pool's thread then fails on what it finds cancelled, with a traceback of its own.
-        futures = deque(executor.submit(_do, item) for item in items)
+        futures: deque[Future[Any]] = deque()
         try:
+            futures.extend(executor.submit(_do, item) for item in items)
             while futures:
                 yield futures.popleft().result()
         except BrokenProcessPool as error:
